@@ -1,0 +1,33 @@
+"""ONNX Runtime's CPU provider: runs everywhere, exact in float32."""
+
+from typing import Final
+
+from engines.backend import Backend
+from engines.bundle import Bundle
+from engines.session import Session
+
+PROVIDER: Final = "CPUExecutionProvider"
+
+
+class CpuBackend:
+    """The CPU provider of ONNX Runtime."""
+
+    name = "cpu"
+    device = "CPU, ONNX Runtime"
+
+    def unavailable(self, bundle: Bundle) -> str | None:
+        """Only the package can be missing."""
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError:
+            return "the package onnxruntime is not installed; run: pip install 'fracture-sd[cpu]'"
+        return None
+
+    def open_session(self, bundle: Bundle, component: str) -> Session:
+        """Load one component."""
+        from engines.backends.ort import OrtSession
+
+        return OrtSession(bundle, component, PROVIDER, lambda options: None)
+
+
+BACKEND: Final[Backend] = CpuBackend()

@@ -1,0 +1,65 @@
+"""The OpenVINO plugin of ONNX Runtime: the fast path on x86-64 CPUs, in bfloat16 on AMX."""
+
+import functools
+from typing import Final
+
+from engines.backend import Backend
+from engines.bundle import Bundle
+from engines.errors import BackendError
+from engines.session import Session
+
+PROVIDER: Final = "OpenVINOExecutionProvider"
+
+
+class OpenVinoBackend:
+    """OpenVINO's CPU device, through ONNX Runtime's plugin."""
+
+    name = "openvino"
+    device = "CPU, OpenVINO"
+
+    def unavailable(self, bundle: Bundle) -> str | None:
+        """Only the packages can be missing; the plugin is published for x86-64 alone."""
+        try:
+            import onnxruntime  # noqa: F401
+            import onnxruntime_ep_openvino  # noqa: F401
+        except ImportError as error:
+            return (
+                f"the package {error.name} is not installed; run: "
+                "pip install 'fracture-sd[cpu]' (x86-64 only)"
+            )
+        return None
+
+    def open_session(self, bundle: Bundle, component: str) -> Session:
+        """Load one component; no node of it may fall back to another provider."""
+        import onnxruntime
+
+        from engines.backends.ort import OrtSession
+
+        devices = _devices()
+
+        def configure(options: onnxruntime.SessionOptions) -> None:
+            options.add_provider_for_devices(devices, {})
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+
+        return OrtSession(bundle, component, PROVIDER, configure)
+
+
+@functools.cache
+def _devices() -> list[object]:
+    """Register the plugin with ONNX Runtime, once a process, and list its CPU devices."""
+    import onnxruntime
+    import onnxruntime_ep_openvino
+
+    library = onnxruntime_ep_openvino.get_library_path()
+    onnxruntime.register_execution_provider_library("openvino", library)
+    devices = [
+        device
+        for device in onnxruntime.get_ep_devices()
+        if device.ep_name == PROVIDER and device.device.type.name == "CPU"
+    ]
+    if not devices:
+        raise BackendError(f"The OpenVINO plugin {library} offers no CPU device here.")
+    return devices
+
+
+BACKEND: Final[Backend] = OpenVinoBackend()

@@ -1,0 +1,88 @@
+"""Opening a bundle: the directory that the converter publishes and the runtime serves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import layout
+from engines.errors import BundleError
+from engines.identity import sha256_file
+from engines.manifest import ComponentSpec, Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest has been read and whose files are all there."""
+
+    path: Path
+    manifest: Manifest
+
+    def component(self, name: str) -> ComponentSpec:
+        """The exported graph `name`.
+
+        Raises:
+            BundleError: the bundle has no such component.
+        """
+        try:
+            return self.manifest.components[name]
+        except KeyError:
+            raise BundleError(f"{self.path} has no component {name}.") from None
+
+    def graph(self, name: str) -> Path:
+        """The path of a component's ONNX graph."""
+        return self.path / self.component(name).graph
+
+    def weights_size(self, name: str) -> int:
+        """Bytes of a component's graph and its external data."""
+        return sum(
+            entry.size
+            for file, entry in self.manifest.files.items()
+            if file.startswith(f"{name}/{layout.GRAPH_FILE}")
+        )
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open the bundle at `path`, checking its revision, its file list and every file's size.
+
+    Raises:
+        BundleError: it is no bundle, of another revision, or a file is missing or truncated.
+    """
+    if not path.exists():
+        raise BundleError(
+            f"There is no bundle at {path}. Make one with `convert all --out {path}`."
+        )
+    manifest = read_manifest(path / layout.BUNDLE_FILE)
+    faults = []
+    for name, entry in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            faults.append(f"{name} is missing")
+        elif file.stat().st_size != entry.size:
+            faults.append(f"{name} has {file.stat().st_size} bytes instead of {entry.size}")
+    _raise_faults(path, faults)
+    return Bundle(path, manifest)
+
+
+def verify_hashes(bundle: Bundle, on_file: Callable[[str], None] = lambda _: None) -> None:
+    """Hash every file of the bundle and compare with the manifest.
+
+    Args:
+        bundle: the bundle to read.
+        on_file: called with each file's name before it is read.
+
+    Raises:
+        BundleError: the content of a file is not what was exported.
+    """
+    faults = []
+    for name, entry in bundle.manifest.files.items():
+        on_file(name)
+        if sha256_file(bundle.path / name) != entry.sha256:
+            faults.append(f"{name} has another content than was exported")
+    _raise_faults(bundle.path, faults)
+
+
+def _raise_faults(path: Path, faults: list[str]) -> None:
+    if faults:
+        raise BundleError(
+            f"The bundle {path} is damaged: {'; '.join(faults)}. Copy or export it again."
+        )

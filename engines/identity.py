@@ -1,0 +1,42 @@
+"""Identity is content: what makes two builds the same is a hash, never a path or a date."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_CHUNK = 1 << 22
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def identity_of(parts: Mapping[str, Json]) -> str:
+    """The sha256 of `parts` as canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_files(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """The sha256 of each named file below `root`, by its name relative to `root`."""
+    return {name: sha256_file(root / name) for name in sorted(names)}
+
+
+def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """The installed version of each distribution; those not installed are left out."""
+    versions = {}
+    for name in sorted(distributions):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

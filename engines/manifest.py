@@ -1,0 +1,194 @@
+"""bundle.json: everything that a reader of a bundle needs to know, as typed values.
+
+Reading is strict: a missing, extra or wrongly typed field is a `BundleError` that names it, and
+so is a revision that this version does not know.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines import layout
+from engines.errors import BundleError
+from engines.identity import Json
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    `dtype` is numpy's name for it; an axis of `shape` is a number or, where it is dynamic, a name
+    that is the same number wherever it occurs in one call.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """One exported graph: where it is, the dtype of its weights, its tensors."""
+
+    graph: str
+    dtype: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file's size in bytes and the sha256 of its content."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Latents:
+    """How latents relate to pictures: channels, pixels per latent, and the VAE's scaling factor."""
+
+    channels: int
+    downscale: int
+    scaling_factor: float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Prompt text that a preset puts before and after the user's, and its negative prompt."""
+
+    before: str = ""
+    after: str = ""
+    negative: str = ""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request means by leaving a setting out. `cfg` is the guidance scale."""
+
+    sampler: str = "DPM++ 2M"
+    schedule: str = "karras"
+    steps: int = 20
+    cfg: float = 7.0
+    width: int = 512
+    height: int = 512
+    negative: str = ""
+    preset: str = ""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far one component's outputs are from torch's, over all verified inputs.
+
+    `tolerance` is the largest `max_error` that passes; errors are absolute, on outputs of the
+    named component, and `cosine` is the smallest over the inputs.
+    """
+
+    output: str
+    max_error: float
+    mean_error: float
+    cosine: float
+    tolerance: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of bundle.json.
+
+    `identity` is the hash of what the bundle was made from: the fused model's content, the export
+    options and the tools' versions. `provenance` is the fused model's fuse.json, or empty where
+    the model did not come from `convert fuse`.
+    """
+
+    name: str
+    identity: str
+    tools: dict[str, str]
+    latents: Latents
+    components: dict[str, ComponentSpec]
+    files: dict[str, FileEntry]
+    defaults: Defaults = field(default_factory=Defaults)
+    presets: dict[str, Preset] = field(default_factory=dict)
+    trained_tags: dict[str, dict[str, int]] = field(default_factory=dict)
+    provenance: dict[str, Json] = field(default_factory=dict)
+    parity: dict[str, tuple[Parity, ...]] = field(default_factory=dict)
+    revision: int = layout.REVISION
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write `manifest` as indented JSON; the caller publishes the file or its directory."""
+    path.write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read bundle.json.
+
+    Raises:
+        BundleError: the file is not there, is not JSON, is of another revision, or a field is
+            missing, unknown or of the wrong type.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path.parent} is not a bundle: it holds no {path.name}. "
+            "Make one with `convert export` or `convert all`."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
+    if not isinstance(content, dict) or "revision" not in content:
+        raise BundleError(f"{path} is not a bundle's manifest: it names no revision.")
+    if content["revision"] != layout.REVISION:
+        raise BundleError(
+            f"{path} is of revision {content['revision']!r}; this version reads revision "
+            f"{layout.REVISION} only. Export the bundle again with this version."
+        )
+    try:
+        return typing.cast(Manifest, _parse(Manifest, content, ""))
+    except _FieldError as error:
+        raise BundleError(f"{path}: {error}. Export the bundle again.") from None
+
+
+class _FieldError(Exception):
+    pass
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """Turn JSON into the annotated type `kind`, naming the field where they disagree."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, value, where)
+    if kind is Json:
+        return value
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _FieldError(f"{where} is not an object")
+        return {key: _parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _FieldError(f"{where} is not a list")
+        return tuple(_parse(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    allowed = arguments if origin is types.UnionType else (kind,)
+    if type(value) not in allowed:
+        raise _FieldError(f"{where} has the unexpected value {value!r}")
+    return value
+
+
+def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _FieldError(f"{where or 'the manifest'} is not an object")
+    hints = typing.get_type_hints(kind)
+    missing = hints.keys() - value.keys()
+    extra = value.keys() - hints.keys()
+    if missing or extra:
+        wrong = [f"{name} is missing" for name in sorted(missing)]
+        wrong += [f"{name} is unknown" for name in sorted(extra)]
+        raise _FieldError(f"{where}: {', '.join(wrong)}" if where else ", ".join(wrong))
+    prefix = f"{where}." if where else ""
+    return kind(**{name: _parse(hints[name], value[name], prefix + name) for name in hints})
