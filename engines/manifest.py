@@ -14,7 +14,6 @@ from typing import Any
 
 from engines import layout
 from engines.errors import BundleError
-from engines.identity import Json
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Manifest:
     defaults: Defaults = field(default_factory=Defaults)
     presets: dict[str, Preset] = field(default_factory=dict)
     trained_tags: dict[str, dict[str, int]] = field(default_factory=dict)
-    provenance: dict[str, Json] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, tuple[Parity, ...]] = field(default_factory=dict)
     revision: int = layout.REVISION
 
@@ -162,7 +161,7 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where)
-    if kind is Json:
+    if kind is Any:
         return value
     if origin is dict:
         if not isinstance(value, dict):

@@ -162,8 +162,7 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename
-        if isinstance(place, str) and target.parent.resolve() not in Path(place).resolve().parents:
+        if isinstance(error.filename, str) and not _concerns(Path(error.filename), target):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full; free some space and run the command again"
@@ -174,3 +173,9 @@ def _writing(target: Path) -> Iterator[None]:
         else:
             raise
         raise OutputError(f"Cannot write {target}: {reason}.") from error
+
+
+def _concerns(place: Path, target: Path) -> bool:
+    """Whether `place` is above `target` or in the same directory as it, or below that."""
+    place, directory = place.resolve(), target.parent.resolve()
+    return place.is_relative_to(directory) or directory.is_relative_to(place)

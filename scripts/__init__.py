@@ -1,0 +1,1 @@
+"""The project's own chores: the check script and what it calls."""

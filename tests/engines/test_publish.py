@@ -1,0 +1,161 @@
+"""Outputs appear whole or not at all, and nothing that is not ours is ever replaced."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from engines import publish
+from engines.errors import OutputError
+from engines.publish import publish_directory, publish_file
+
+MARKER = "made.json"
+
+
+def _publish(target: Path, text: str, *, force: bool = False) -> None:
+    with publish_directory(target, force=force, marker=MARKER) as partial:
+        (partial / MARKER).write_text(text)
+        (partial / "deep").mkdir()
+        (partial / "deep" / "file").write_text(text)
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_directory_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "out"
+    with publish_directory(target, force=False, marker=MARKER) as partial:
+        (partial / MARKER).write_text("x")
+        assert not target.exists()
+    assert _names(target) == [MARKER]
+    assert _names(target.parent) == ["out"]
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with (
+        pytest.raises(RuntimeError, match="half way"),
+        publish_directory(target, force=False, marker=MARKER) as partial,
+    ):
+        (partial / MARKER).write_text("x")
+        raise RuntimeError("half way")
+    assert _names(tmp_path) == []
+
+
+def test_an_error_leaves_the_old_output(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    _publish(target, "old")
+    with (
+        pytest.raises(RuntimeError, match="half way"),
+        publish_directory(target, force=True, marker=MARKER) as partial,
+    ):
+        (partial / MARKER).write_text("new")
+        raise RuntimeError("half way")
+    assert (target / MARKER).read_text() == "old"
+    assert _names(tmp_path) == ["out"]
+
+
+def test_an_existing_output_needs_force(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    _publish(target, "old")
+    with pytest.raises(OutputError, match="--force"):
+        _publish(target, "new")
+    assert (target / "deep" / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_force_replaces_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(publish, "_exchange", lambda first, second: False)
+    target = tmp_path / "out"
+    _publish(target, "old")
+    (target / "stray").write_text("of the old output")
+    _publish(target, "new", force=True)
+    assert _names(target) == ["deep", MARKER]
+    assert (target / "deep" / "file").read_text() == "new"
+    assert _names(tmp_path) == ["out"]
+
+
+def test_a_foreign_directory_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "photos"
+    target.mkdir()
+    (target / "holiday.jpg").write_text("precious")
+    with pytest.raises(OutputError, match="left untouched"):
+        _publish(target, "new", force=True)
+    assert _names(target) == ["holiday.jpg"]
+
+
+def test_an_empty_directory_may_be_filled(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    _publish(target, "new")
+    assert (target / MARKER).read_text() == "new"
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.write_text("a file")
+    with pytest.raises(OutputError, match="is a file"):
+        _publish(target, "new", force=True)
+    with pytest.raises(OutputError, match="part of the path"):
+        _publish(target / "below", "new")
+    assert target.read_text() == "a file"
+
+
+def test_full_disk_is_the_users_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="disk is full"),
+        publish_directory(tmp_path / "out", force=False, marker=MARKER),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert _names(tmp_path) == []
+
+
+def test_an_unreadable_input_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "inputs" / "file")
+    with (
+        pytest.raises(PermissionError),
+        publish_directory(tmp_path / "results" / "out", force=False, marker=MARKER),
+    ):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), elsewhere)
+
+
+def test_killed_half_way_leaves_nothing_that_opens_and_is_cleaned_up(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    program = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from engines.publish import publish_directory
+        with publish_directory(Path({str(target)!r}), force=False, marker={MARKER!r}) as partial:
+            (partial / {MARKER!r}).write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not target.exists()
+    assert len(_names(tmp_path)) == 1
+    _publish(target, "whole")
+    assert _names(tmp_path) == ["out"]
+
+
+def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    target = tmp_path / "picture.png"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="half"), publish_file(target) as partial:
+        partial.write_text("hal")
+        raise RuntimeError("half")
+    assert target.read_text() == "old"
+    with publish_file(target) as partial:
+        partial.write_text("new")
+    assert target.read_text() == "new"
+    assert _names(tmp_path) == ["picture.png"]
