@@ -1,0 +1,1 @@
+"""Tests of the backends, each on a graph of a few nodes."""

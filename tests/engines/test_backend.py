@@ -1,0 +1,63 @@
+"""Choosing a backend: never a silent fallback, always a reason."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines import backend, layout
+from engines.bundle import Bundle
+from engines.errors import BackendError, SettingError
+from engines.manifest import FileEntry, Latents, Manifest
+
+
+def _bundle(unet_bytes: int) -> Bundle:
+    files = {
+        "unet/model.onnx": FileEntry(1_000, "0" * 64),
+        "unet/model.onnx_data": FileEntry(unet_bytes - 1_000, "0" * 64),
+        "unet/config.json": FileEntry(10**12, "0" * 64),
+    }
+    latents = Latents(4, 8, 0.18215)
+    return Bundle(Path("bundles/x"), Manifest("x", "0", {}, latents, components={}, files=files))
+
+
+def test_weights_are_a_graph_and_its_data() -> None:
+    assert _bundle(5_000).weights_size(layout.UNET) == 5_000
+
+
+def test_unknown_name_lists_the_names() -> None:
+    with pytest.raises(SettingError, match="No backend 'gpu'; choose one of auto, openvino, cpu"):
+        backend.choose_backend("gpu", _bundle(1_000_000))
+
+
+def test_auto_takes_openvino_for_a_large_unet() -> None:
+    choice = backend.choose_backend("auto", _bundle(1_700_000_000))
+    assert (choice.backend.name, choice.reason) == ("openvino", "the fastest here")
+
+
+def test_auto_says_why_it_passed_over_openvino() -> None:
+    choice = backend.choose_backend("auto", _bundle(16_000_000))
+    assert choice.backend.name == "cpu"
+    assert "not openvino" in choice.reason
+    assert "16 MB" in choice.reason
+
+
+def test_a_named_backend_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    with pytest.raises(
+        BackendError, match=r"onnxruntime_ep_openvino is not installed.*pip install"
+    ):
+        backend.choose_backend("openvino", _bundle(1_700_000_000))
+
+
+def test_auto_without_any_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"No backend works here.*fracture-sd\[cpu\]"):
+        backend.choose_backend("auto", _bundle(1_700_000_000))
+
+
+def test_survey_names_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    survey = backend.survey(_bundle(1_700_000_000))
+    assert survey["cpu"] == "available"
+    assert "not installed" in survey["openvino"]
