@@ -1,0 +1,1 @@
+"""Side-by-side measurements; each script's docstring has the command that made its figures."""

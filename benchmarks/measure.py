@@ -1,0 +1,117 @@
+"""What the benchmarks share: whole-process timing in turns, the hardware's name, saved results."""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engines.identity import Json, tool_versions
+
+RESULTS = Path(__file__).parent / "results"
+
+DISTRIBUTIONS = (
+    "diffusers",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-ep-openvino",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of wall time of whole processes, over all counted runs."""
+
+    median: float
+    minimum: float
+    maximum: float
+    runs: int
+
+
+def time_in_turns(
+    commands: Mapping[str, Sequence[str]],
+    runs: int,
+    *,
+    warmups: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Timing]:
+    """Run each command as a process, one after the other in turns, and time it from outside.
+
+    Turns (A B A B …) let a drift of the machine's speed fall on all of them alike; quote ratios of
+    the medians.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed; its output is shown.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(warmups + runs):
+        for name, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(
+                command,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=None if turn == 0 else subprocess.DEVNULL,
+                env={**os.environ, **(environment or {})},
+            )
+            if turn >= warmups:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: summarise(values) for name, values in seconds.items()}
+
+
+def summarise(values: Sequence[float]) -> Timing:
+    """Median, minimum and maximum of some seconds."""
+    return Timing(statistics.median(values), min(values), max(values), len(values))
+
+
+def peak_memory() -> int:
+    """The largest resident size so far, in bytes, of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def hardware() -> dict[str, Json]:
+    """The processor's name and flags that matter, cores, memory, system."""
+    cpu = Path("/proc/cpuinfo").read_text()
+    name = next(line.partition(":")[2].strip() for line in cpu.splitlines() if "model name" in line)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": name,
+        "amx_bf16": "amx_bf16" in cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpu": None,
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+
+
+def save(
+    name: str, command: str, figures: Mapping[str, Json], timings: Mapping[str, Timing]
+) -> str:
+    """Write benchmarks/results/NAME.json, and return the same as text.
+
+    Args:
+        name: the benchmark.
+        command: what was run, as the reader would type it.
+        figures: everything measured that is not a timing: ratios, bytes.
+        timings: whole-process timings by what was timed.
+    """
+    result = {
+        "benchmark": name,
+        "command": command,
+        "hardware": hardware(),
+        "versions": tool_versions(DISTRIBUTIONS),
+        "figures": dict(figures),
+        "seconds": {key: asdict(value) for key, value in timings.items()},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=2) + "\n"
+    (RESULTS / f"{name}.json").write_text(text)
+    return text
