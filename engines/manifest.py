@@ -6,14 +6,13 @@ so is a revision that this version does not know.
 
 import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines import layout
 from engines.errors import BundleError
+from engines.fields import FieldError, parse_fields
 
 
 @dataclass(frozen=True)
@@ -147,47 +146,6 @@ def read_manifest(path: Path) -> Manifest:
             f"{layout.REVISION} only. Export the bundle again with this version."
         )
     try:
-        return typing.cast(Manifest, _parse(Manifest, content, ""))
-    except _FieldError as error:
+        return parse_fields(Manifest, content)
+    except FieldError as error:
         raise BundleError(f"{path}: {error}. Export the bundle again.") from None
-
-
-class _FieldError(Exception):
-    pass
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    """Turn JSON into the annotated type `kind`, naming the field where they disagree."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _parse_dataclass(kind, value, where)
-    if kind is Any:
-        return value
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _FieldError(f"{where} is not an object")
-        return {key: _parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _FieldError(f"{where} is not a list")
-        return tuple(_parse(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    allowed = arguments if origin is types.UnionType else (kind,)
-    if type(value) not in allowed:
-        raise _FieldError(f"{where} has the unexpected value {value!r}")
-    return value
-
-
-def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _FieldError(f"{where or 'the manifest'} is not an object")
-    hints = typing.get_type_hints(kind)
-    missing = hints.keys() - value.keys()
-    extra = value.keys() - hints.keys()
-    if missing or extra:
-        wrong = [f"{name} is missing" for name in sorted(missing)]
-        wrong += [f"{name} is unknown" for name in sorted(extra)]
-        raise _FieldError(f"{where}: {', '.join(wrong)}" if where else ", ".join(wrong))
-    prefix = f"{where}." if where else ""
-    return kind(**{name: _parse(hints[name], value[name], prefix + name) for name in hints})
