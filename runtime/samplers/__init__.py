@@ -1,0 +1,1 @@
+"""Samplers as tables of coefficients: pure functions, one small file per family."""

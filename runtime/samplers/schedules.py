@@ -1,0 +1,158 @@
+"""Where a sampler's steps lie: spacings of timesteps and sequences of sigmas.
+
+diffusers derives the same named schedule in two ways. Its multistep solvers round timesteps to
+integers and let Karras sigmas span all trained noise; its samplers from k-diffusion keep
+fractions and span the noise of the chosen timesteps only. Both are here: `integer_grid` and
+`fractional_grid`. Sigmas pass through float32 as they do there.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import SettingError
+from runtime.noise_schedule import NoiseSchedule
+
+Floats = NDArray[np.float64]
+
+NORMAL = "normal"
+SPACINGS = ("leading", "linspace", "trailing")
+KARRAS_RHO = 7.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points that a sampler visits.
+
+    Attributes:
+        schedule: the schedule's name.
+        timesteps: [steps], falling, as the model is told.
+        sigmas: [steps + 1], falling, noise-to-signal ratios; the last is where the run ends.
+    """
+
+    schedule: str
+    timesteps: Floats
+    sigmas: Floats
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are."""
+        return len(self.timesteps)
+
+
+def spacing_of(schedule: str, noise_schedule: NoiseSchedule, default: str) -> str | None:
+    """The spacing of timesteps that a schedule means, or None if it is a sequence of sigmas.
+
+    Args:
+        schedule: `normal` is the spacing that the model's configuration asks for.
+        noise_schedule: the model's.
+        default: the spacing where the configuration does not say.
+    """
+    if schedule == NORMAL:
+        return noise_schedule.timestep_spacing or default
+    return schedule if schedule in SPACINGS else None
+
+
+def spaced_timesteps(
+    spacing: str, noise_schedule: NoiseSchedule, steps: int, *, open_end: bool
+) -> Floats:
+    """Integer timesteps, falling, [steps]: Lin et al. 2023 (arXiv:2305.08891), table 2.
+
+    Args:
+        spacing: leading, linspace or trailing.
+        noise_schedule: gives the number of trained timesteps and the offset of `leading`.
+        steps: how many.
+        open_end: leave out the last of `steps + 1` points, as the multistep solvers do.
+    """
+    trained = noise_schedule.num_train_timesteps
+    points = steps + open_end
+    if spacing == "linspace":
+        return np.linspace(0, trained - 1, points).round()[::-1][:steps]
+    if spacing == "leading":
+        rising = np.arange(points) * (trained // points) + noise_schedule.steps_offset
+        return rising[::-1][:steps].astype(np.float64)
+    return np.arange(trained, 0, -trained / steps)[:steps].round() - 1
+
+
+def integer_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
+    """The grid of diffusers' multistep solvers (DPM-Solver++, UniPC, DEIS), ending at sigma 0."""
+    trained = noise_schedule.sigmas
+    spacing = spacing_of(schedule, noise_schedule, "linspace")
+    if spacing is not None:
+        timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=True)
+        sigmas = np.interp(timesteps, np.arange(len(trained)), trained)
+    else:
+        sigmas = SIGMA_SEQUENCES[schedule](trained[0], trained[-1], steps)
+        timesteps = timesteps_of(sigmas, noise_schedule)
+        timesteps = timesteps.round() if schedule == "karras" else np.trunc(timesteps)
+    return Grid(schedule, timesteps, _end_at_zero(sigmas))
+
+
+def fractional_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
+    """The grid of the samplers that diffusers has from k-diffusion, ending at sigma 0."""
+    trained = noise_schedule.sigmas
+    default = "linspace"
+    spacing = spacing_of(schedule, noise_schedule, default)
+    chosen = spacing or noise_schedule.timestep_spacing or default
+    if chosen == "linspace":
+        timesteps = np.linspace(0, len(trained) - 1, steps)[::-1]
+    else:
+        timesteps = spaced_timesteps(chosen, noise_schedule, steps, open_end=False)
+    timesteps = _through_float32(timesteps)
+    sigmas = np.interp(timesteps, np.arange(len(trained)), trained)
+    if spacing is None:
+        sigmas = SIGMA_SEQUENCES[schedule](sigmas[-1], sigmas[0], steps)
+        timesteps = _through_float32(timesteps_of(sigmas, noise_schedule))
+    return Grid(schedule, timesteps, _end_at_zero(sigmas))
+
+
+def karras_sigmas(lowest: float, highest: float, steps: int) -> Floats:
+    """Karras et al. 2022 (arXiv:2206.00364), equation 5, with rho = 7; falling, [steps]."""
+    low, high = lowest ** (1 / KARRAS_RHO), highest ** (1 / KARRAS_RHO)
+    sigmas: Floats = (high + np.linspace(0, 1, steps) * (low - high)) ** KARRAS_RHO
+    return sigmas
+
+
+def exponential_sigmas(lowest: float, highest: float, steps: int) -> Floats:
+    """Sigmas whose logarithms are evenly spaced, falling, [steps]."""
+    return np.exp(np.linspace(math.log(highest), math.log(lowest), steps))
+
+
+SIGMA_SEQUENCES: dict[str, Callable[[float, float, int], Floats]] = {
+    "karras": karras_sigmas,
+    "exponential": exponential_sigmas,
+}
+"""By schedule name: (lowest sigma, highest sigma, steps) -> falling sigmas."""
+
+
+def timesteps_of(sigmas: Floats, noise_schedule: NoiseSchedule) -> Floats:
+    """The fractional timesteps at which training had these sigmas, linear in their logarithm."""
+    trained = np.log(noise_schedule.sigmas.astype(np.float32)).astype(np.float64)
+    wanted = np.log(np.maximum(sigmas, 1e-10))
+    low = np.clip(np.searchsorted(trained, wanted, side="right") - 1, 0, len(trained) - 2)
+    weight = np.clip((trained[low] - wanted) / (trained[low] - trained[low + 1]), 0, 1)
+    timesteps: Floats = (1 - weight) * low + weight * (low + 1)
+    return timesteps
+
+
+def check_steps(steps: int, first_step: int) -> None:
+    """Refuse numbers of steps that no sampler can take.
+
+    Raises:
+        SettingError: there are no steps, or the first one is not among them.
+    """
+    if steps < 1:
+        raise SettingError(f"{steps} steps are not possible; choose at least 1.")
+    if not 0 <= first_step < steps:
+        raise SettingError(f"A run of {steps} steps has no step {first_step} to start at.")
+
+
+def _end_at_zero(sigmas: Floats) -> Floats:
+    return _through_float32(np.append(sigmas, 0.0))
+
+
+def _through_float32(values: Floats) -> Floats:
+    return values.astype(np.float32).astype(np.float64)

@@ -1,0 +1,140 @@
+"""A sampler's run as a table.
+
+Every sampler here is linear in its state, the model's prediction and the noise, so a run is a
+list of rows, one per call of the model. A row says which timestep and which multiple of x the
+model sees, and with which coefficients (x, history, prediction, noise) make the next
+(x, history). One function applies any row of any table.
+
+Samplers write their formulas on the basis vectors that `basis` gives: what they compute is the
+row of coefficients itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import SettingError
+
+Vector = NDArray[np.float64]
+"""A linear form: coefficients over x, h1..hK, the prediction, the noise."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of the model, and what becomes of the state.
+
+    Attributes:
+        timestep: what the model is told.
+        input_scale: what multiplies x before the model sees it.
+        state: the next x and history, one linear form each.
+        step: the index of the step that the row belongs to.
+        start: the factors of a known clean latent and of noise that make x here.
+        draws_noise: whether the row draws from the stream of noise.
+    """
+
+    timestep: float
+    input_scale: float
+    state: Sequence[Vector]
+    step: int
+    start: tuple[float, float]
+    draws_noise: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one run of a sampler that keeps K entries of history beside the latents x.
+
+    The prediction is the model's epsilon after guidance. The history is zero before the first
+    row, and the first row does not read it.
+
+    Attributes:
+        sampler: the sampler's name in the catalogue.
+        schedule: the name of its schedule.
+        timesteps: [rows], what the model is told.
+        input_scale: [rows], what multiplies x before the model sees it.
+        coefficients: [rows, 1 + K, 3 + K]; the state after a call, over the columns x, h1..hK,
+            prediction, noise.
+        steps: [rows], the index of the step that a row belongs to; samplers that call the model
+            twice a step have two rows of one index.
+        start: [rows, 2]; a known clean latent stands at a row as
+            `start[row, 0] * latent + start[row, 1] * noise`.
+        draws_noise: [rows], whether the row draws from the stream of noise.
+        initial_noise_scale: what multiplies the noise that a picture from nothing starts from.
+    """
+
+    sampler: str
+    schedule: str
+    timesteps: NDArray[np.float64]
+    input_scale: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    steps: NDArray[np.int64]
+    start: NDArray[np.float64]
+    draws_noise: NDArray[np.bool_]
+    initial_noise_scale: float
+
+    @property
+    def rows(self) -> int:
+        """Calls of the model."""
+        return len(self.timesteps)
+
+    @property
+    def entries(self) -> int:
+        """Entries of the state, 1 + K: x and the history."""
+        return int(self.coefficients.shape[1])
+
+    @cached_property
+    def float32_coefficients(self) -> NDArray[np.float32]:
+        """The coefficients in the precision in which they are applied."""
+        return self.coefficients.astype(np.float32)
+
+
+def basis(history: int) -> tuple[Vector, ...]:
+    """The linear forms x, h1..hK, prediction and noise themselves, for K = `history`."""
+    return tuple(np.eye(history + 3))
+
+
+def table_from_rows(
+    sampler: str, schedule: str, rows: Sequence[Row], initial_noise_scale: float
+) -> Table:
+    """Stack rows to a table.
+
+    Raises:
+        SettingError: a coefficient is not finite, because steps stand too close together.
+    """
+    coefficients = np.array([row.state for row in rows], np.float64)
+    if not np.isfinite(coefficients).all():
+        steps = rows[-1].step + 1
+        raise SettingError(
+            f"{sampler} cannot take {steps} steps on the schedule {schedule}: some have no "
+            "length. Choose fewer steps."
+        )
+    return Table(
+        sampler=sampler,
+        schedule=schedule,
+        timesteps=np.array([row.timestep for row in rows], np.float64),
+        input_scale=np.array([row.input_scale for row in rows], np.float64),
+        coefficients=coefficients,
+        steps=np.array([row.step for row in rows], np.int64),
+        start=np.array([row.start for row in rows], np.float64),
+        draws_noise=np.array([row.draws_noise for row in rows], np.bool_),
+        initial_noise_scale=initial_noise_scale,
+    )
+
+
+def advance(
+    table: Table, row: int, terms: NDArray[np.float32], scratch: NDArray[np.float32]
+) -> None:
+    """Apply one row in float32, in place and without allocating.
+
+    Args:
+        table: the sampler's table.
+        row: which row of it.
+        terms: [3 + K, values], C-contiguous: the state's 1 + K entries, the prediction, the
+            noise, all finite; the state is overwritten with the next one.
+        scratch: [1 + K, values], C-contiguous, overwritten.
+    """
+    np.matmul(table.float32_coefficients[row], terms, out=scratch)
+    terms[: table.entries] = scratch
