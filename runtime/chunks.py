@@ -1,0 +1,107 @@
+"""Weighted text to chunks of 77 tokens, cut as AUTOMATIC1111's webui cuts them.
+
+A chunk holds 75 tokens of text between its start and end token. Where a chunk overflows and a
+comma lies within its last 20 tokens, what follows the comma moves to the next chunk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engines import layout
+from runtime.prompt import Section
+
+TEXT_TOKENS = layout.CHUNK_TOKENS - 2
+COMMA_BACKTRACK = 20
+
+
+class Vocabulary(Protocol):
+    """What chunking needs of a tokenizer; see `ClipTokenizer`."""
+
+    start: int
+    end: int
+    padding: int
+    comma: int | None
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of `text`."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One row of the text encoder's input: 77 ids, and the factor for each of them."""
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def make_chunks(sections: Sequence[Section], vocabulary: Vocabulary) -> list[Chunk]:
+    """Tokenize a prompt into one chunk at least."""
+    builder = _Builder(vocabulary)
+    for i, section in enumerate(sections):
+        if i > 0:
+            builder.close_chunk()
+        for span in section:
+            for token in vocabulary.encode(span.text):
+                builder.add(token, span.weight)
+    return builder.finish()
+
+
+def pad_together(
+    first: list[Chunk], second: list[Chunk], vocabulary: Vocabulary
+) -> tuple[list[Chunk], list[Chunk]]:
+    """Lengthen the shorter of two prompts with empty chunks, for they share one UNet call."""
+    length = max(len(first), len(second))
+    empty = _chunk((), (), vocabulary)
+    return (
+        first + [empty] * (length - len(first)),
+        second + [empty] * (length - len(second)),
+    )
+
+
+class _Builder:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._chunks: list[Chunk] = []
+        self._ids: list[int] = []
+        self._weights: list[float] = []
+        self._after_comma = 0
+
+    def add(self, token: int, weight: float) -> None:
+        """Append one token, beginning a new chunk where it does not fit."""
+        if len(self._ids) == TEXT_TOKENS:
+            is_comma = token == self._vocabulary.comma
+            tail = TEXT_TOKENS - self._after_comma
+            if self._after_comma and not is_comma and tail < COMMA_BACKTRACK:
+                self._split(self._after_comma)
+            else:
+                self.close_chunk()
+        self._ids.append(token)
+        self._weights.append(weight)
+        if token == self._vocabulary.comma:
+            self._after_comma = len(self._ids)
+
+    def close_chunk(self) -> None:
+        """End the current chunk, empty or not."""
+        self._chunks.append(_chunk(self._ids, self._weights, self._vocabulary))
+        self._ids, self._weights, self._after_comma = [], [], 0
+
+    def finish(self) -> list[Chunk]:
+        """The chunks; a prompt without any text is one empty chunk."""
+        if self._ids or not self._chunks:
+            self.close_chunk()
+        return self._chunks
+
+    def _split(self, at: int) -> None:
+        ids, weights = self._ids[at:], self._weights[at:]
+        del self._ids[at:], self._weights[at:]
+        self.close_chunk()
+        self._ids, self._weights = ids, weights
+
+
+def _chunk(ids: Sequence[int], weights: Sequence[float], vocabulary: Vocabulary) -> Chunk:
+    gap = TEXT_TOKENS - len(ids)
+    return Chunk(
+        (vocabulary.start, *ids, vocabulary.end, *[vocabulary.padding] * gap),
+        (1.0, *weights, *[1.0] * (gap + 1)),
+    )

@@ -1,0 +1,129 @@
+"""`runtime generate`: prompts to PNG files."""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.backend import AUTO, backend_names
+from engines.console import Result, add_common_arguments
+from runtime.commands.bundle_option import add_bundle_argument, find_bundle
+
+if TYPE_CHECKING:
+    from runtime.request import Request
+
+_SIZE = re.compile(r"(\d+)[xX](\d+)")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command's options; what is left out is the bundle's default."""
+    parser = commands.add_parser(
+        "generate",
+        help="make pictures from prompts",
+        description="Make pictures from prompts, as PNG files that say how they were made.",
+    )
+    parser.add_argument(
+        "prompts",
+        nargs="+",
+        metavar="PROMPT",
+        help="in the webui's grammar: (more), [less], (so much:1.3), BREAK",
+    )
+    parser.add_argument("--preset", metavar="NAME", help="one of the bundle's presets, or none")
+    parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
+    parser.add_argument("--n", type=int, default=1, help="pictures for each prompt (default 1)")
+    parser.add_argument(
+        "--seed", type=int, help="of the first picture, the next have the next (default: random)"
+    )
+    parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
+    parser.add_argument("--cfg", type=float, metavar="X", help="the guidance scale")
+    parser.add_argument("--sampler", metavar="NAME", help="such as 'DPM++ 2M' or DDIM")
+    parser.add_argument("--schedule", metavar="NAME", help="such as karras or automatic")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels, multiples of 8")
+    parser.add_argument(
+        "--clip-skip", type=int, default=1, metavar="N", help="1 (default) or 2, as in the webui"
+    )
+    add_bundle_argument(parser)
+    parser.add_argument(
+        "--backend", default=AUTO, metavar="NAME", help=f"{', '.join(backend_names())}"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="FILE|DIR",
+        help="a .png file, or a directory that gets new files (default: out)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    add_common_arguments(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Generate the pictures and write each as soon as it is finished."""
+    from tqdm import tqdm
+
+    from runtime.outputs import PictureOutput
+    from runtime.pipeline import Pipeline
+
+    started = time.monotonic()
+    count = len(options.prompts) * options.n
+    output = PictureOutput(options.out, count=count, force=options.force)
+    path = find_bundle(options.bundle)
+    written = []
+    with Pipeline.open(path, options.backend) as pipeline:
+        settings = pipeline.settle([_request(options, prompt) for prompt in options.prompts])
+        with tqdm(total=0, unit="step", disable=options.quiet) as bar:
+
+            def on_step(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            for picture in pipeline.generate(settings, on_step):
+                file = output.write(picture.png(), picture.settings.seed)
+                written.append((file, picture.settings))
+        backend, reason = pipeline.choice.backend, pipeline.choice.reason
+    seconds = round(time.monotonic() - started, 2)
+    lines = [f"{file}  seed {made.seed}" for file, made in written]
+    lines.append(f"{path} on {backend.name} ({backend.device}; {reason}) in {seconds:.1f} s")
+    return Result(
+        text="\n".join(lines),
+        value={
+            "pictures": [
+                {"file": str(file), "seed": made.seed, "prompt": made.prompt}
+                for file, made in written
+            ],
+            "bundle": str(path),
+            "backend": backend.name,
+            "device": backend.device,
+            "reason": reason,
+            "seconds": seconds,
+        },
+    )
+
+
+def _request(options: argparse.Namespace, prompt: str) -> "Request":
+    from runtime.request import Request
+
+    width, height = options.size or (None, None)
+    return Request(
+        prompt=prompt,
+        negative=options.negative,
+        preset=options.preset,
+        seed=options.seed,
+        steps=options.steps,
+        cfg=options.cfg,
+        sampler=options.sampler,
+        schedule=options.schedule,
+        width=width,
+        height=height,
+        clip_skip=options.clip_skip,
+        count=options.n,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512x768")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,110 @@
+"""`runtime info`: what a bundle is, and what can run it here."""
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from engines.console import Result, add_common_arguments
+from runtime.commands.bundle_option import add_bundle_argument, find_bundle
+
+if TYPE_CHECKING:
+    from engines.manifest import Manifest
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command's options."""
+    parser = commands.add_parser(
+        "info",
+        help="what a bundle is, and what can run it here",
+        description="Show what a bundle is made of and which backends can run it on this machine.",
+    )
+    add_bundle_argument(parser)
+    add_common_arguments(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Open the bundle and ask every backend whether it works; nothing is loaded."""
+    from engines.backend import choose_backend, survey
+    from engines.bundle import open_bundle
+    from engines.errors import BackendError
+    from runtime.samplers.catalogue import SAMPLERS
+
+    bundle = open_bundle(find_bundle(options.bundle))
+    manifest = bundle.manifest
+    backends = survey(bundle)
+    try:
+        choice = choose_backend("auto", bundle)
+        automatic = f"{choice.backend.name}: {choice.reason}"
+    except BackendError as error:
+        automatic = str(error)
+    samplers = {sampler.name: sampler.schedules for sampler in SAMPLERS}
+    sizes = {name: bundle.weights_size(name) for name in manifest.components}
+    lines = [
+        f"{manifest.name} ({bundle.path}, {_megabytes(sum(sizes.values()))})",
+        f"identity  {manifest.identity}",
+        *_look(manifest),
+        "components",
+        *[
+            f"  {name}  {spec.dtype}, {_megabytes(sizes[name])}"
+            for name, spec in manifest.components.items()
+        ],
+        "parity with torch",
+        *_parity(manifest),
+        "backends",
+        *[f"  {name}  {state}" for name, state in backends.items()],
+        f"  auto  takes {automatic}",
+        "samplers",
+        *[f"  {name}  {', '.join(schedules)}" for name, schedules in samplers.items()],
+    ]
+    return Result(
+        text="\n".join(lines),
+        value={
+            "bundle": str(bundle.path),
+            "name": manifest.name,
+            "identity": manifest.identity,
+            "components": {
+                name: {"dtype": spec.dtype, "bytes": sizes[name]}
+                for name, spec in manifest.components.items()
+            },
+            "parity": {
+                name: [dataclasses.asdict(figure) for figure in figures]
+                for name, figures in manifest.parity.items()
+            },
+            "presets": list(manifest.presets),
+            "defaults": dataclasses.asdict(manifest.defaults),
+            "trained_tags": {name: dict(tags) for name, tags in manifest.trained_tags.items()},
+            "backends": dict(backends),
+            "auto": automatic,
+            "samplers": {name: list(schedules) for name, schedules in samplers.items()},
+        },
+    )
+
+
+def _look(manifest: "Manifest") -> list[str]:
+    defaults = manifest.defaults
+    lines = [
+        f"defaults  {defaults.sampler} {defaults.schedule}, {defaults.steps} steps, "
+        f"CFG {defaults.cfg:g}, {defaults.width}x{defaults.height}"
+    ]
+    if manifest.presets:
+        lines.append(f"presets  {', '.join(manifest.presets)}")
+    lines += [
+        f"trained tags of {name}  {', '.join(tags)}" for name, tags in manifest.trained_tags.items()
+    ]
+    return lines
+
+
+def _parity(manifest: "Manifest") -> list[str]:
+    lines = [
+        f"  {name}  {figure.output}: at most {figure.max_error:.2g} off "
+        f"(tolerance {figure.tolerance:.2g}), cosine {figure.cosine:.7f}"
+        f"{'' if figure.passed else ', FAILED'}"
+        for name, figures in manifest.parity.items()
+        for figure in figures
+    ]
+    return lines or ["  not verified; run: convert verify"]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,127 @@
+"""What a picture says about itself: text for AUTOMATIC1111's webui, and a record for us.
+
+The text is what the webui writes under the PNG key `parameters`, and what its "PNG Info" page and
+many other programs read. The record is JSON under a key of our own and holds what the text cannot
+say exactly: the bundle's identity and the settings, number for number.
+"""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+
+from engines import __version__
+from engines.errors import InputError
+from engines.fields import FieldError, parse_fields
+from runtime.request import Settings
+
+PARAMETERS_KEY = "parameters"
+RECORD_KEY = "fracture-sd"
+RECORD_REVISION = 1
+
+_NEGATIVE = "Negative prompt: "
+_HASH_DIGITS = 10
+_FIELD = re.compile(r'\s*(?P<name>\w[^:,"]*):\s*(?P<value>"(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a picture was made with: the bundle's name and identity, the backend, our version."""
+
+    bundle: str
+    identity: str
+    backend: str
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class _Record:
+    settings: Settings
+    origin: Origin
+    revision: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The webui's text, taken apart: the prompts, and every other field by its name."""
+
+    prompt: str
+    negative: str
+    fields: dict[str, str]
+
+
+def format_parameters(settings: Settings, origin: Origin) -> str:
+    """The webui's text for a picture. `RNG: CPU` tells the webui where the noise came from."""
+    fields = {
+        "Steps": str(settings.steps),
+        "Sampler": settings.sampler,
+        "Schedule type": settings.schedule.title(),
+        "CFG scale": f"{settings.cfg:.6g}",
+        "Seed": str(settings.seed),
+        "Size": f"{settings.width}x{settings.height}",
+        "Model hash": origin.identity[:_HASH_DIGITS],
+        "Model": origin.bundle,
+    }
+    if settings.clip_skip > 1:
+        fields["Clip skip"] = str(settings.clip_skip)
+    fields["RNG"] = "CPU"
+    fields["Version"] = f"{RECORD_KEY} {origin.version}"
+    lines = [settings.prompt]
+    if settings.negative:
+        lines.append(_NEGATIVE + settings.negative)
+    lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in fields.items()))
+    return "\n".join(lines).strip()
+
+
+def parse_parameters(text: str) -> Parameters:
+    """Take the webui's text apart.
+
+    A prompt with a line that begins with `Negative prompt:` cannot be told from a negative
+    prompt; the record is exact there too.
+    """
+    *lines, last = text.strip().split("\n")
+    fields = {match["name"].strip(): _unquote(match["value"]) for match in _FIELD.finditer(last)}
+    for i, line in enumerate(lines):
+        if line.startswith(_NEGATIVE):
+            negative = [line.removeprefix(_NEGATIVE), *lines[i + 1 :]]
+            return Parameters("\n".join(lines[:i]), "\n".join(negative), fields)
+    return Parameters("\n".join(lines), "", fields)
+
+
+def format_record(settings: Settings, origin: Origin) -> str:
+    """Our record as JSON: everything that makes the picture again."""
+    record = _Record(settings, origin, RECORD_REVISION)
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False)
+
+
+def parse_record(text: str) -> tuple[Settings, Origin]:
+    """Read our record.
+
+    Raises:
+        InputError: it is damaged, or of a revision that this version does not know.
+    """
+    try:
+        content = json.loads(text)
+        revision = content.get("revision") if isinstance(content, dict) else None
+        if revision != RECORD_REVISION:
+            raise InputError(
+                f"The picture's record is of revision {revision!r}; this version reads revision "
+                f"{RECORD_REVISION} only."
+            )
+        record = parse_fields(_Record, content)
+    except (ValueError, FieldError) as error:
+        raise InputError(f"The picture's record is damaged: {error}.") from error
+    return record.settings, record.origin
+
+
+def _quote(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if re.search(r"[,\n:]", value) else value
+
+
+def _unquote(value: str) -> str:
+    if not value.startswith('"'):
+        return value.strip()
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value

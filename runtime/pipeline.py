@@ -1,0 +1,175 @@
+"""From settings to pictures: the parts of the runtime, put together around one bundle."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from engines import layout
+from engines.backend import AUTO, Choice, choose_backend
+from engines.bundle import Bundle, open_bundle
+from engines.session import Session
+from runtime.denoiser import Denoiser, Latents, Slot
+from runtime.metadata import Origin
+from runtime.noise import TorchCpuNoise
+from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
+from runtime.picture import PictureDecoder
+from runtime.png import Picture
+from runtime.request import Request, Settings, settle
+from runtime.samplers.catalogue import make_table
+from runtime.samplers.table import Table
+from runtime.text import PromptEncoder
+from runtime.tokenizer import ClipTokenizer
+
+MAX_BATCH = 4
+"""Entries of one UNet call: two pictures with guidance. More costs memory and wins little."""
+
+OnStep = Callable[[int, int], None]
+"""Called with the rows that are done and those that there are, over all pictures."""
+
+
+class Pipeline:
+    """One bundle on one backend. Graphs are loaded when they are first needed, and once.
+
+    A context manager; not safe for use by two threads at once.
+
+    Attributes:
+        bundle: the opened bundle.
+        choice: the backend, and why it was taken.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice, max_batch: int = MAX_BATCH) -> None:
+        self.bundle = bundle
+        self.choice = choice
+        self._max_batch = max_batch
+        self._sessions: list[Session] = []
+        manifest = bundle.manifest
+        self._origin = Origin(manifest.name, manifest.identity, choice.backend.name)
+
+    @classmethod
+    def open(cls, path: Path, backend: str = AUTO, max_batch: int = MAX_BATCH) -> Self:
+        """Open the bundle at `path` on a backend; no graph is loaded yet.
+
+        Args:
+            path: the bundle's directory.
+            backend: a backend's name, or "auto" for the fastest here.
+            max_batch: entries of one UNet call at most; a picture with guidance takes two.
+
+        Raises:
+            BundleError: the bundle is foreign, damaged or of another revision.
+            SettingError: no backend has that name.
+            BackendError: the backend cannot be used here.
+        """
+        bundle = open_bundle(path)
+        return cls(bundle, choose_backend(backend, bundle), max_batch)
+
+    def settle(self, requests: Sequence[Request]) -> list[Settings]:
+        """The settings of every picture that the requests ask for; see `runtime.request.settle`."""
+        return [
+            settings for request in requests for settings in settle(request, self.bundle.manifest)
+        ]
+
+    def generate(
+        self, settings: Sequence[Settings], on_step: OnStep = lambda done, total: None
+    ) -> Iterator[Picture]:
+        """Make one picture of each settings, yielding it as soon as it is finished.
+
+        Pictures share calls of the UNet, and a new one starts where another has ended; what a
+        picture shows does not depend on the others.
+
+        Args:
+            settings: what `settle` returned.
+            on_step: told of progress.
+
+        Raises:
+            SettingError: a sampler cannot take that many steps.
+            BackendError: the engine fails, or the model overflows.
+        """
+        waiting = deque((each, self._table(each)) for each in settings)
+        total = sum(table.rows for _, table in waiting)
+        done = 0
+        running: dict[Slot, Settings] = {}
+        on_step(done, total)
+        try:
+            while waiting or running:
+                while waiting and self._has_room(running, waiting[0][0]):
+                    each, table = waiting.popleft()
+                    slot = self._start(each, table)
+                    running[slot] = each
+                    self._denoiser.add(slot)
+                done += len(running)
+                ended = [(slot, running.pop(slot)) for slot in self._denoiser.advance()]
+                on_step(done, total)
+                for slot, each in ended:
+                    yield self._finish(slot.latents, each)
+        finally:
+            for slot in running:
+                self._denoiser.remove(slot)
+
+    def close(self) -> None:
+        """Release every loaded graph."""
+        while self._sessions:
+            self._sessions.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _noise_schedule(self) -> NoiseSchedule:
+        return read_noise_schedule(self.bundle.path / layout.SCHEDULER_FILE)
+
+    @cached_property
+    def _encoder(self) -> PromptEncoder:
+        tokenizer = ClipTokenizer.open(self.bundle.path / layout.TOKENIZER_FILE)
+        return PromptEncoder(self._open(layout.TEXT_ENCODER), tokenizer)
+
+    @cached_property
+    def _denoiser(self) -> Denoiser:
+        return Denoiser(self._open(layout.UNET), self._max_batch)
+
+    @cached_property
+    def _decoder(self) -> PictureDecoder:
+        factor = self.bundle.manifest.latents.scaling_factor
+        return PictureDecoder(self._open(layout.VAE_DECODER), factor)
+
+    def _open(self, component: str) -> Session:
+        session = self.choice.backend.open_session(self.bundle, component)
+        self._sessions.append(session)
+        return session
+
+    def _table(self, settings: Settings) -> Table:
+        return make_table(settings.sampler, settings.schedule, settings.steps, self._noise_schedule)
+
+    def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
+        taken = sum(slot.entries for slot in running)
+        return taken + (1 if settings.cfg == 1 else 2) <= self._max_batch
+
+    def _start(self, settings: Settings, table: Table) -> Slot:
+        latents = self.bundle.manifest.latents
+        shape = (
+            latents.channels,
+            settings.height // latents.downscale,
+            settings.width // latents.downscale,
+        )
+        noise = TorchCpuNoise(settings.seed)
+        start = noise.draw(shape) * np.float32(table.initial_noise_scale)
+        guided = settings.cfg != 1
+        conditioning, unconditional = self._encoder.encode(
+            settings.prompt, settings.negative if guided else None, settings.clip_skip
+        )
+        return Slot(table, start, conditioning, unconditional, settings.cfg, noise)
+
+    def _finish(self, latents: Latents, settings: Settings) -> Picture:
+        return Picture(self._decoder.decode(latents), settings, self._origin)

@@ -1,0 +1,159 @@
+"""What is asked for, and the settings of each picture that follow from it and the bundle."""
+
+import dataclasses
+import math
+import secrets
+from dataclasses import dataclass
+
+from engines.errors import SettingError
+from engines.manifest import Manifest, Preset
+from runtime.lora_tags import baked_loras, strip_lora_tags
+from runtime.prompt import parse_prompt
+from runtime.samplers.catalogue import AUTOMATIC, resolve
+from runtime.text import CLIP_SKIPS
+
+NO_PRESET = "none"
+"""The preset's name that means none, where the bundle has a default one."""
+
+SIDES = (64, 2048)
+MAX_STEPS = 1000
+MAX_CFG = 100.0
+MAX_COUNT = 1000
+MAX_SEED = 2**64 - 1
+_RANDOM_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. What is None is the bundle's default, or chance for the seed.
+
+    Attributes:
+        prompt: text in the grammar of `runtime.prompt`.
+        negative: takes the place of the bundle's negative prompt; a preset's comes before it.
+        preset: one of the bundle's presets, or "none".
+        seed: of the first picture; the next ones have the next seeds.
+        steps: how many steps the sampler takes.
+        cfg: the guidance scale; 1 leaves the negative prompt out.
+        sampler: a name of `runtime.samplers.catalogue`.
+        schedule: likewise; by default the one that belongs to the sampler asked for.
+        width: in pixels.
+        height: in pixels.
+        clip_skip: 1 for the text encoder's last layer, 2 for the last but one.
+        count: how many pictures.
+    """
+
+    prompt: str
+    negative: str | None = None
+    preset: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    width: int | None = None
+    height: int | None = None
+    clip_skip: int = 1
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides one picture of a bundle; the prompts are whole, preset included."""
+
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    cfg: float
+    sampler: str
+    schedule: str
+    width: int
+    height: int
+    clip_skip: int
+
+
+def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
+    """Fill a request with the bundle's defaults and check it: the settings of each picture.
+
+    Raises:
+        SettingError: a name that is not known, a prompt that is not supported, or numbers that
+            are not possible; the message names every such number.
+    """
+    defaults = manifest.defaults
+    preset = _preset(request, manifest)
+    baked = baked_loras(manifest)
+    prompt = _join(preset.before, request.prompt, preset.after)
+    negative = defaults.negative if request.negative is None else request.negative
+    negative = _join(preset.negative, negative)
+    sampler, schedule = resolve(*_sampler_names(request, manifest))
+    settings = Settings(
+        prompt=strip_lora_tags(prompt, baked).strip(),
+        negative=strip_lora_tags(negative, baked).strip(),
+        seed=secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed,
+        steps=defaults.steps if request.steps is None else request.steps,
+        cfg=float(defaults.cfg if request.cfg is None else request.cfg),
+        sampler=sampler.name,
+        schedule=schedule,
+        width=defaults.width if request.width is None else request.width,
+        height=defaults.height if request.height is None else request.height,
+        clip_skip=request.clip_skip,
+    )
+    faults = _faults(settings, request.count, manifest.latents.downscale)
+    if faults:
+        raise SettingError("; ".join(faults) + ".")
+    parse_prompt(settings.prompt)
+    parse_prompt(settings.negative)
+    return tuple(
+        dataclasses.replace(settings, seed=settings.seed + i) for i in range(request.count)
+    )
+
+
+def _preset(request: Request, manifest: Manifest) -> Preset:
+    name = manifest.defaults.preset if request.preset is None else request.preset
+    if name in ("", NO_PRESET):
+        return Preset()
+    if name not in manifest.presets:
+        known = ", ".join([NO_PRESET, *manifest.presets])
+        raise SettingError(f"No preset {name!r} in {manifest.name}; choose one of {known}.")
+    return manifest.presets[name]
+
+
+def _sampler_names(request: Request, manifest: Manifest) -> tuple[str, str]:
+    """A sampler that was asked for takes its own schedule, not that of the bundle's default."""
+    if request.sampler is not None:
+        return request.sampler, request.schedule or AUTOMATIC
+    return manifest.defaults.sampler, request.schedule or manifest.defaults.schedule
+
+
+def _join(*texts: str) -> str:
+    """Put texts together with commas; one alone stays as it is."""
+    parts = [text.strip() for text in texts if text.strip()]
+    if len(parts) < 2:
+        return "".join(parts)
+    return ", ".join(part.strip(" ,\n") for part in parts)
+
+
+def _faults(settings: Settings, count: int, downscale: int) -> list[str]:
+    faults = []
+    least, most = SIDES
+    for name, side in (("width", settings.width), ("height", settings.height)):
+        if side % downscale:
+            below = max(side - side % downscale, least)
+            faults.append(
+                f"the {name} {side} is not a multiple of {downscale}: choose {below} "
+                f"or {min(below + downscale, most)}"
+            )
+        elif not least <= side <= most:
+            faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
+    if not 1 <= settings.steps <= MAX_STEPS:
+        faults.append(f"{settings.steps} steps are not possible: choose 1 to {MAX_STEPS}")
+    if not (math.isfinite(settings.cfg) and 1 <= settings.cfg <= MAX_CFG):
+        faults.append(f"the guidance scale {settings.cfg:g} is not possible: choose 1 to 100")
+    if settings.clip_skip not in CLIP_SKIPS:
+        choices = " or ".join(map(str, CLIP_SKIPS))
+        faults.append(f"clip skip {settings.clip_skip} is not possible: choose {choices}")
+    if not 1 <= count <= MAX_COUNT:
+        faults.append(f"{count} pictures at once are not possible: choose 1 to {MAX_COUNT}")
+    if settings.seed < 0 or settings.seed + count - 1 > MAX_SEED:
+        faults.append(f"the seed {settings.seed} is not possible: choose 0 to {MAX_SEED}")
+    return faults
