@@ -1,0 +1,179 @@
+"""Fusing: W' = W + Σ weight · (alpha / rank) · (up · down), written as a diffusers directory.
+
+Sums are taken in float32 and rounded once to the output's dtype. One tensor is in memory at a
+time, so the peak is that of the largest one, whatever the model's size.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from convert.completeness import check_complete
+from convert.fuse_plan import KEEP_DTYPE, FusePlan
+from convert.fuse_record import FuseRecord, write_record
+from convert.match import LowRankUpdate
+from convert.model import WEIGHT_FILES, Component
+from convert.tensors import StoredTensor, write_tensor_file
+from engines import layout
+from engines.errors import InputError
+from engines.identity import sha256_file
+from engines.manifest import FileEntry
+from engines.publish import publish_directory
+
+TORCH_DTYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+STORED_DTYPES: Final = {"fp16": "F16", "fp32": "F32"}
+
+_CONFIG_DTYPE_KEYS: Final = ("dtype", "torch_dtype")
+
+Updates = list[tuple[LowRankUpdate, float, str]]
+"""What is added to one weight: the update, the factor before up · down, the LoRA's name."""
+
+
+def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -> FuseRecord:
+    """Fuse, and publish the result at `out`.
+
+    Args:
+        plan: what `plan_fuse` returned.
+        out: the diffusers directory to be made; it appears whole or not at all.
+        force: whether an older fused model at `out` may be replaced.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        The record that was written as fuse.json.
+
+    Raises:
+        OutputError: `out` exists and may not be replaced, or cannot be written.
+        InputError: a part of the base is missing, or a value is not finite or does not fit the
+            output's dtype.
+    """
+    check_complete(plan.base)
+    updates = _updates_by_weight(plan)
+    total = sum(t.size for c in plan.base.components.values() for t in c.tensors.values())
+    files: dict[str, FileEntry] = {}
+    with (
+        publish_directory(out, force=force, marker=layout.FUSE_FILE) as partial,
+        tqdm(total=total, desc="fuse", unit="B", unit_scale=True, disable=not progress) as bar,
+    ):
+        documents = dict(plan.base.documents)
+        for component in plan.base.components.values():
+            name = WEIGHT_FILES[component.name]
+            (partial / name).parent.mkdir()
+            files[name] = _write_component(
+                component, partial / name, updates, plan.record.dtype, bar
+            )
+            config = _config_for(component, plan.record.dtype)
+            documents[f"{component.name}/config.json"] = config
+        for name, content in documents.items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_bytes(content)
+            files[name] = FileEntry(len(content), sha256_file(partial / name))
+        record = replace(plan.record, files=dict(sorted(files.items())))
+        write_record(record, partial / layout.FUSE_FILE)
+    return record
+
+
+def _updates_by_weight(plan: FusePlan) -> dict[tuple[str, str], Updates]:
+    """All that changes each weight, by component and name; what has weight 0 changes none."""
+    updates: dict[tuple[str, str], Updates] = {}
+    for lora in plan.loras:
+        for update in lora.updates:
+            weight = lora.weight_for(update.component)
+            if weight:
+                factor = weight * update.alpha / update.rank
+                key = (update.component, update.target)
+                updates.setdefault(key, []).append((update, factor, lora.record.name))
+    return updates
+
+
+def _write_component(
+    component: Component,
+    path: Path,
+    updates: Mapping[tuple[str, str], Updates],
+    dtype: str,
+    bar: "tqdm[Any]",
+) -> FileEntry:
+    targets = {
+        name: tensor.dtype if dtype == KEEP_DTYPE else STORED_DTYPES[dtype]
+        for name, tensor in component.tensors.items()
+    }
+
+    def produce(name: str) -> bytearray | memoryview:
+        tensor = component.tensors[name]
+        applied = updates.get((component.name, name), [])
+        bar.update(tensor.size)
+        if not applied and tensor.dtype == targets[name]:
+            return tensor.read()
+        return _to_bytes(fuse_tensor(tensor, applied, TORCH_DTYPES[targets[name]]))
+
+    shapes = {name: (targets[name], tensor.shape) for name, tensor in component.tensors.items()}
+    return write_tensor_file(path, shapes, produce, {"format": "pt"})
+
+
+def fuse_tensor(tensor: StoredTensor, updates: Updates, dtype: torch.dtype) -> torch.Tensor:
+    """One weight with its updates added, in `dtype`.
+
+    Args:
+        tensor: the base's weight.
+        updates: the updates, each with the factor before up · down and its LoRA's name.
+        dtype: what the float32 sum is rounded to.
+
+    Raises:
+        InputError: an update is not finite, or the sum is not in the range of `dtype`.
+    """
+    total = load_tensor(tensor).to(torch.float32)
+    for update, factor, lora in updates:
+        change = low_rank_product(update).mul_(factor).reshape(total.shape)
+        if not torch.isfinite(change).all():
+            raise InputError(
+                f"The LoRA {lora} ({update.down.file}) has values that are no finite numbers, or "
+                f"overflow, in {update.key}. Get the file again, or leave it out."
+            )
+        total += change
+    rounded = total.to(dtype)
+    if not torch.isfinite(rounded).all():
+        raise InputError(
+            f"{tensor.file}: {tensor.name} has values that are no finite numbers, or too large "
+            f"for {str(dtype).removeprefix('torch.')}. Fuse with --dtype fp32 or smaller weights."
+        )
+    return rounded
+
+
+def low_rank_product(update: LowRankUpdate) -> torch.Tensor:
+    """Up · down in float32: [outputs, inputs · h · w]."""
+    up = load_tensor(update.up).to(torch.float32)
+    down = load_tensor(update.down).to(torch.float32)
+    return up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
+
+
+def load_tensor(tensor: StoredTensor) -> torch.Tensor:
+    """A stored tensor in its own dtype and in memory of its own."""
+    dtype = TORCH_DTYPES[tensor.dtype]
+    if not tensor.size:
+        return torch.empty(tensor.shape, dtype=dtype)
+    return torch.frombuffer(tensor.read(), dtype=dtype).reshape(tensor.shape)
+
+
+def _to_bytes(tensor: torch.Tensor) -> memoryview:
+    array: NDArray[np.uint8] = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(array)
+
+
+def _config_for(component: Component, dtype: str) -> bytes:
+    """A component's config.json, naming the output's dtype where it names one."""
+    config = dict(component.config)
+    if dtype != KEEP_DTYPE:
+        name = str(TORCH_DTYPES[STORED_DTYPES[dtype]]).removeprefix("torch.")
+        config.update({key: name for key in _CONFIG_DTYPE_KEYS if key in config})
+    return (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,197 @@
+"""Planning a fuse: every input read, checked and hashed before anything is written."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from convert.family import FAMILY
+from convert.fuse_record import (
+    BaseRecord,
+    Coverage,
+    FuseRecord,
+    LoraRecord,
+    RankRecord,
+    read_record,
+)
+from convert.lora import Lora, read_lora
+from convert.match import LowRankUpdate, match_loras
+from convert.model import TEXT_ENCODER, UNET, WEIGHT_FILES, BaseModel, read_base
+from convert.recipe import DTYPES, LoadedRecipe
+from convert.sources import find_base, find_lora, hash_checked, is_hub_id
+from engines import __version__, layout
+from engines.errors import InputError, SettingError
+from engines.identity import identity_of, sha256_file, tool_versions
+
+KEEP_DTYPE: Final = "base"
+"""The output dtype that leaves every tensor in the base's own."""
+
+
+@dataclass(frozen=True)
+class PlannedLora:
+    """One LoRA of a plan: its record, and what it adds to which weight."""
+
+    record: LoraRecord
+    updates: tuple[LowRankUpdate, ...]
+
+    def weight_for(self, component: str) -> float:
+        """The weight with which the LoRA enters a component."""
+        record = self.record
+        return record.text_encoder_weight if component == TEXT_ENCODER else record.weight
+
+
+@dataclass(frozen=True)
+class FusePlan:
+    """A fuse that can be run: its inputs fit, and its identity is known.
+
+    `record` is what fuse.json will say, but for the output's files.
+    """
+
+    base: BaseModel
+    loras: tuple[PlannedLora, ...]
+    record: FuseRecord
+
+    @property
+    def identity(self) -> str:
+        """The hash of everything that the fused model depends on."""
+        return self.record.identity
+
+    def is_fulfilled_by(self, directory: Path) -> bool:
+        """Whether `directory` holds the finished output of this very plan, all files in place."""
+        if not (directory / layout.FUSE_FILE).is_file():
+            return False
+        try:
+            record = read_record(directory / layout.FUSE_FILE)
+        except InputError:
+            return False
+        return record.identity == self.identity and all(
+            (directory / name).is_file() and (directory / name).stat().st_size == entry.size
+            for name, entry in record.files.items()
+        )
+
+
+def plan_fuse(
+    loaded: LoadedRecipe,
+    weights: Sequence[float] | None = None,
+    text_encoder_weights: Sequence[float] | None = None,
+    *,
+    dtype: str = KEEP_DTYPE,
+    vae: Path | None = None,
+    on_file: Callable[[str], None] = lambda _: None,
+) -> FusePlan:
+    """Read, check and hash everything that a fuse needs.
+
+    Args:
+        loaded: the recipe.
+        weights: one for each LoRA in the recipe's order, instead of the recipe's own.
+        text_encoder_weights: the same for the text encoder; by default as for the UNet.
+        dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
+        vae: a VAE that replaces the base's; see `convert.model.read_base`.
+        on_file: called with the name of each file before it is hashed.
+
+    Raises:
+        SettingError: a number of weights that is not the number of LoRAs, or an unknown dtype.
+        InputError: an input is missing, damaged or does not fit.
+    """
+    if dtype not in (KEEP_DTYPE, *DTYPES):
+        raise SettingError(f"The dtype {dtype!r} is not one of {KEEP_DTYPE}, {', '.join(DTYPES)}.")
+    recipe = loaded.recipe
+    names = [lora.name for lora in recipe.loras]
+    unet_weights = check_weights(
+        names, [lora.weight for lora in recipe.loras] if weights is None else weights
+    )
+    text_weights = check_weights(
+        names, unet_weights if text_encoder_weights is None else text_encoder_weights
+    )
+    base_path = find_base(recipe.base, loaded.directory, shipped=loaded.shipped)
+    paths = [
+        find_lora(lora.source, lora.file, loaded.directory, shipped=loaded.shipped)
+        for lora in recipe.loras
+    ]
+    base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
+    base = read_base(base_path, base_name, vae)
+    loras = [read_lora(path) for path in paths]
+    updates = match_loras(loras, base)
+    hashes = []
+    for lora, path in zip(recipe.loras, paths, strict=True):
+        on_file(path.name)
+        hashes.append(hash_checked(path, lora.sha256))
+    planned = tuple(
+        PlannedLora(_record_lora(names[i], hashes[i], lora, updates[i], base, pair), tuple(update))
+        for i, (lora, update, pair) in enumerate(
+            zip(loras, updates, zip(unet_weights, text_weights, strict=True), strict=True)
+        )
+    )
+    record = FuseRecord(
+        identity="",
+        recipe=recipe.name,
+        base=BaseRecord(base_name, FAMILY, _hash_base(base, on_file)),
+        loras=tuple(lora.record for lora in planned),
+        dtype=dtype,
+        tools={"fracture-sd": __version__, **tool_versions(["torch"])},
+        files={},
+        defaults=recipe.defaults,
+        presets=recipe.presets,
+    )
+    parts = asdict(record)
+    del parts["identity"], parts["files"], parts["base"]["name"]
+    return FusePlan(base, planned, replace(record, identity=identity_of(parts)))
+
+
+def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]:
+    """The weights, one finite number for each LoRA.
+
+    Raises:
+        SettingError: there are more or fewer than LoRAs, or one is not finite.
+    """
+    if len(weights) != len(names):
+        order = ", ".join(names) or "none"
+        raise SettingError(
+            f"There are {len(weights)} weights for {len(names)} LoRAs. Give one for each, "
+            f"separated by commas, in this order: {order}."
+        )
+    for name, weight in zip(names, weights, strict=True):
+        if not math.isfinite(weight):
+            raise SettingError(f"The weight of {name} is {weight}; give a finite number.")
+    return [float(weight) for weight in weights]
+
+
+def _hash_base(base: BaseModel, on_file: Callable[[str], None]) -> dict[str, str]:
+    """The sha256 of all that is read of the base, by the names of a diffusers directory."""
+    hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
+    for component in base.components.values():
+        name = WEIGHT_FILES[component.name]
+        on_file(name)
+        hashes[name] = sha256_file(component.file)
+        hashes[f"{component.name}/config.json"] = identity_of(component.config)
+    return dict(sorted(hashes.items()))
+
+
+def _record_lora(
+    name: str,
+    digest: str,
+    lora: Lora,
+    updates: Sequence[LowRankUpdate],
+    base: BaseModel,
+    weights: tuple[float, float],
+) -> LoraRecord:
+    ranks = Counter((update.component, update.rank, update.alpha) for update in updates)
+    return LoraRecord(
+        name=name,
+        sha256=digest,
+        autov2=digest[:10],
+        weight=weights[0],
+        text_encoder_weight=weights[1],
+        ranks=tuple(RankRecord(*key, count) for key, count in sorted(ranks.items())),
+        coverage={
+            component: Coverage(
+                touched=len({u.target for u in updates if u.component == component}),
+                layers=len(base.components[component].layers()),
+            )
+            for component in (UNET, TEXT_ENCODER)
+        },
+        trained_tags=lora.trained_tags,
+    )

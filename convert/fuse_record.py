@@ -1,0 +1,119 @@
+"""fuse.json: what a fused model was made from, as typed values, written and read here."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines import layout
+from engines.errors import InputError
+from engines.fields import FieldError, parse_fields
+from engines.manifest import Defaults, FileEntry, Preset
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    """The base model: its name, its family, and the sha256 of each file that was read.
+
+    `name` is a hub id or a directory's own name; files have the names that they have in a
+    diffusers directory, whatever they were called.
+    """
+
+    name: str
+    family: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many linear and convolution layers of a component a LoRA changes, of how many."""
+
+    touched: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class RankRecord:
+    """How many modules of a LoRA have this rank and alpha in this component."""
+
+    component: str
+    rank: int
+    alpha: float
+    modules: int
+
+
+@dataclass(frozen=True)
+class LoraRecord:
+    """One LoRA as it was fused.
+
+    `autov2` is the short hash by which civitai and the webui name a file: the first ten digits of
+    its sha256. `coverage` has an entry for the UNet and one for the text encoder.
+    """
+
+    name: str
+    sha256: str
+    autov2: str
+    weight: float
+    text_encoder_weight: float
+    ranks: tuple[RankRecord, ...]
+    coverage: dict[str, Coverage]
+    trained_tags: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FuseRecord:
+    """The content of fuse.json.
+
+    `identity` hashes everything that the output depends on: the content of the inputs, the
+    weights, dtype and recipe, the tools' versions. `dtype` is the one that was asked for, or
+    `base` where every tensor kept its own. `files` are the fused model's, without fuse.json.
+    """
+
+    identity: str
+    recipe: str
+    base: BaseRecord
+    loras: tuple[LoraRecord, ...]
+    dtype: str
+    tools: dict[str, str]
+    files: dict[str, FileEntry]
+    defaults: Defaults = field(default_factory=Defaults)
+    presets: dict[str, Preset] = field(default_factory=dict)
+    revision: int = layout.REVISION
+
+    def trained_tags(self) -> dict[str, dict[str, int]]:
+        """For each LoRA that names any, its trained tags and how often it saw them."""
+        return {lora.name: lora.trained_tags for lora in self.loras if lora.trained_tags}
+
+
+def write_record(record: FuseRecord, path: Path) -> None:
+    """Write `record` as indented JSON; the caller publishes the file's directory."""
+    path.write_text(json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(path: Path) -> FuseRecord:
+    """Read fuse.json.
+
+    Raises:
+        InputError: the file is not there, is not JSON, is of another revision, or a field is
+            missing, unknown or of the wrong type.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} is not a fused model: it holds no {path.name}. "
+            "Make one with `convert fuse`."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Fuse the model again.") from error
+    if not isinstance(content, dict) or "revision" not in content:
+        raise InputError(f"{path} is not a fused model's record: it names no revision.")
+    if content["revision"] != layout.REVISION:
+        raise InputError(
+            f"{path} is of revision {content['revision']!r}; this version reads revision "
+            f"{layout.REVISION} only. Fuse the model again with this version."
+        )
+    try:
+        return parse_fields(FuseRecord, content)
+    except FieldError as error:
+        raise InputError(f"{path}: {error}. Fuse the model again.") from None

@@ -1,0 +1,143 @@
+"""Recipes: a base, its LoRAs and their weights, presets and defaults, read from TOML."""
+
+import math
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from engines.errors import InputError, SettingError
+from engines.fields import FieldError, parse_fields
+from engines.manifest import Defaults, Preset
+
+DIRECTORY: Final = Path(__file__).parent / "recipes"
+DEFAULT: Final = "cracked-skin"
+DTYPES: Final = ("fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class RecipeLora:
+    """One LoRA of a recipe.
+
+    `source` is a path, relative to the recipe's directory, or a URL; `file` is the name under
+    which a URL is usually saved. An empty `sha256` accepts any content.
+    """
+
+    name: str
+    source: str
+    weight: float
+    file: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What `convert export` does with the fused model; `dtype` is that of the graphs."""
+
+    dtype: str = "fp16"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One fixed look: what is fused, and how it is used.
+
+    `base` is a path, relative to the recipe's directory, or a hub id.
+    """
+
+    name: str
+    base: str
+    loras: tuple[RecipeLora, ...]
+    presets: dict[str, Preset] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=Defaults)
+    export: ExportOptions = field(default_factory=ExportOptions)
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe and the directory that its relative paths start from."""
+
+    recipe: Recipe
+    directory: Path
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the recipe is one that comes with the package."""
+        return self.directory == DIRECTORY
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in DIRECTORY.glob("*.toml"))
+
+
+def load_recipe(name: str) -> LoadedRecipe:
+    """Read a shipped recipe by name, or any recipe by its file.
+
+    Args:
+        name: a name without a suffix, or the path of a .toml file.
+
+    Raises:
+        SettingError: no recipe has that name.
+        InputError: the file is missing, not TOML, or a key is missing, unknown or wrong.
+    """
+    if name in recipe_names():
+        path = DIRECTORY / f"{name}.toml"
+    elif name.endswith(".toml") or Path(name).name != name:
+        path = Path(name)
+    else:
+        raise SettingError(
+            f"There is no recipe {name!r}. Take one of {', '.join(recipe_names())}, "
+            "or give the path of a .toml file."
+        )
+    return LoadedRecipe(_read(path), path.parent)
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no recipe file {path}.") from None
+    except OSError as error:
+        raise InputError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"The recipe {path} is not valid TOML: {error}.") from None
+    try:
+        recipe = parse_fields(Recipe, content, defaults=True)
+    except FieldError as error:
+        raise InputError(f"The recipe {path} is wrong: {error}.") from None
+    faults = _faults(recipe)
+    if faults:
+        raise InputError(f"The recipe {path} is wrong: {'; '.join(faults)}.")
+    return replace(
+        recipe,
+        loras=tuple(replace(lora, sha256=lora.sha256.lower()) for lora in recipe.loras),
+    )
+
+
+def _faults(recipe: Recipe) -> list[str]:
+    faults = []
+    if not recipe.name or Path(recipe.name).name != recipe.name:
+        faults.append(f"name is {recipe.name!r}, which cannot name a directory")
+    if recipe.export.dtype not in DTYPES:
+        faults.append(f"export.dtype is {recipe.export.dtype!r}, not {' or '.join(DTYPES)}")
+    if recipe.defaults.preset and recipe.defaults.preset not in recipe.presets:
+        faults.append(f"defaults.preset is {recipe.defaults.preset!r}, which is no preset")
+    if recipe.defaults.steps < 1:
+        faults.append(f"defaults.steps is {recipe.defaults.steps}, below 1")
+    for side in ("width", "height"):
+        size = getattr(recipe.defaults, side)
+        if size < 8 or size % 8:
+            faults.append(f"defaults.{side} is {size}, not a multiple of 8")
+    names = [lora.name for lora in recipe.loras]
+    for i, lora in enumerate(recipe.loras):
+        if names.index(lora.name) != i:
+            faults.append(f"loras[{i}].name is {lora.name!r}, which an earlier one has")
+        if not math.isfinite(lora.weight):
+            faults.append(f"loras[{i}].weight is {lora.weight}")
+        if lora.sha256 and (len(lora.sha256) != 64 or not _is_hexadecimal(lora.sha256)):
+            faults.append(f"loras[{i}].sha256 is not 64 hexadecimal digits")
+    return faults
+
+
+def _is_hexadecimal(text: str) -> bool:
+    return not set(text.lower()) - set("0123456789abcdef")

@@ -1,0 +1,154 @@
+"""Where a recipe's files come from: a path, a hub id, or a URL."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from engines.errors import InputError, MissingExtraError
+from engines.identity import sha256_file
+
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_URL: Final = re.compile(r"https?://", re.IGNORECASE)
+
+_CONFIGURATION: Final = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "tokenizer/*",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "vae/config.json",
+)
+_WEIGHTS: Final = (
+    "text_encoder/model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+)
+
+
+def is_url(source: str) -> bool:
+    """Whether `source` is an http or https address."""
+    return _URL.match(source) is not None
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether `source` has the form owner/name and is no path that exists."""
+    return _HUB_ID.fullmatch(source) is not None and not Path(source).exists()
+
+
+def find_base(source: str, directory: Path, *, shipped: bool) -> Path:
+    """The directory of a base model.
+
+    Args:
+        source: a path relative to `directory`, or a hub id, which is downloaded into the hub's
+            cache, or found there when there is no network.
+        directory: where relative paths start.
+        shipped: whether a recipe of the package names the source, for the error's sake.
+
+    Raises:
+        InputError: it is not there, or the hub has not got it or cannot be reached.
+    """
+    if is_url(source):
+        raise InputError(
+            f"A base model cannot be taken from the URL {source}. Download it and give its "
+            "diffusers directory with --base PATH, or a hub id."
+        )
+    path = directory / Path(source).expanduser()
+    if path.exists():
+        return path
+    if is_hub_id(source):
+        return _download_base(source)
+    raise InputError(_missing(f"There is no base model at {path}.", shipped=shipped))
+
+
+def find_lora(source: str, file: str, directory: Path, *, shipped: bool) -> Path:
+    """The path of a LoRA file.
+
+    Args:
+        source: a path relative to `directory`, or a URL.
+        file: the name that a download from that URL has, or empty.
+        directory: where relative paths start.
+        shipped: whether a recipe of the package names the source, for the error's sake.
+
+    Raises:
+        InputError: it is not there, or it is a URL.
+    """
+    if is_url(source):
+        named = f" ({file})" if file else ""
+        raise InputError(
+            f"The LoRA {source}{named} is not on this machine. Download it and pass "
+            "--lora PATH for every LoRA, in the recipe's order."
+        )
+    path = directory / Path(source).expanduser()
+    if not path.exists():
+        raise InputError(_missing(f"There is no LoRA file {path}.", shipped=shipped))
+    return path
+
+
+def hash_checked(path: Path, expected: str) -> str:
+    """The sha256 of a file.
+
+    Raises:
+        InputError: `expected` is not empty and differs.
+    """
+    found = sha256_file(path)
+    if expected and found != expected:
+        raise InputError(
+            f"{path} has the sha256 {found}, but the recipe expects {expected}: it is another "
+            "file or damaged. Download it again, or mend the recipe."
+        )
+    return found
+
+
+def _missing(fault: str, *, shipped: bool) -> str:
+    if shipped:
+        return (
+            f"{fault} The demo model is part of the project's repository, not of the installed "
+            "package: run the command from a clone, or give --base and --lora."
+        )
+    return f"{fault} Check the path."
+
+
+def _download_base(hub_id: str) -> Path:
+    """Fetch what the converter reads of a hub repository, and nothing else."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "convert", f"The hub id {hub_id}") from None
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+
+    try:
+        path = fetch([*_CONFIGURATION, *_WEIGHTS])
+        lacking = [name for name in _WEIGHTS if not (path / name).is_file()]
+        if lacking:
+            path = fetch([name.replace(".safetensors", ".fp16.safetensors") for name in lacking])
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"{hub_id} is neither a directory here nor in the hub's cache, and the hub cannot be "
+            "reached. Check the path, or download it where there is a network and give its "
+            "directory with --base PATH."
+        ) from error
+    except GatedRepoError as error:
+        raise InputError(
+            f"The hub repository {hub_id} asks for a licence to be accepted. Accept it on its "
+            "page, run `hf auth login`, and try again."
+        ) from error
+    except (RepositoryNotFoundError, EntryNotFoundError, HFValidationError) as error:
+        raise InputError(
+            f"{hub_id} is neither a directory here nor a repository on the hub. Check the name."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{hub_id} cannot be downloaded: {_first_line(error)}") from error
+    return path
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

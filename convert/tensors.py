@@ -1,0 +1,241 @@
+"""Safetensors files: a header that is trusted only after it was checked, and a streaming writer.
+
+Tensors are read one at a time and not mapped: a mapped file counts as resident memory for as
+long as it is open, and ends the process when another one truncates it.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engines.errors import InputError, InternalError
+from engines.manifest import FileEntry
+
+ITEM_SIZES: Final = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
+"""Bytes per element of each dtype that the files of Stable Diffusion have."""
+
+FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+
+_MAX_HEADER: Final = 1 << 24
+_MAX_AXES: Final = 8
+_OTHER_KINDS: Final = (
+    (b"\x80", "a pickle (.ckpt, .pt or .bin)"),
+    (b"PK", "a zip archive (.ckpt, .pt or .bin)"),
+    (b"<", "an HTML page, probably of a login or an error"),
+    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
+    (b'{"', "JSON, probably a server's error message"),
+)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor in a file: `size` bytes from `offset`, of a dtype in `ITEM_SIZES`."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+    def read(self) -> bytearray:
+        """The tensor's bytes, little-endian and in row-major order.
+
+        Raises:
+            InputError: the file cannot be read or has become shorter.
+        """
+        content = bytearray(self.size)
+        try:
+            with self.file.open("rb", buffering=0) as file:
+                file.seek(self.offset)
+                view = memoryview(content)
+                while len(view):
+                    count = file.readinto(view)
+                    if not count:
+                        raise InputError(f"{self.file} became shorter while it was being read.")
+                    view = view[count:]
+        except OSError as error:
+            raise InputError(f"{self.file} cannot be read: {error.strerror}.") from error
+        return content
+
+    def read_scalar(self) -> float:
+        """The value of a tensor of one floating-point element."""
+        content = bytes(self.read())
+        if self.dtype == "BF16":
+            content, dtype = b"\0\0" + content, "<f4"
+        else:
+            dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[self.dtype]
+        return float(np.frombuffer(content, dtype)[0])
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A safetensors file whose header has been checked against its size."""
+
+    path: Path
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str]
+
+
+def open_tensor_file(path: Path) -> TensorFile:
+    """Read and check the header of a safetensors file.
+
+    Raises:
+        InputError: the file is missing, truncated, of another kind, or its header is wrong.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(64)
+            length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+            _check_kind(path, start, length, size)
+            file.seek(8)
+            content = file.read(length)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        header = _parse_header(content)
+        metadata = _check_metadata(header.pop("__metadata__", {}))
+        tensors = {
+            name: _check_tensor(path, name, value, 8 + length) for name, value in header.items()
+        }
+        _check_extent(tensors, 8 + length, size)
+    except (_HeaderError, ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _HeaderError) else "its header is not JSON"
+        raise InputError(f"{path} is damaged: {reason}. Get the file again.") from error
+    return TensorFile(path, tensors, metadata)
+
+
+class _HeaderError(Exception):
+    pass
+
+
+def _check_kind(path: Path, start: bytes, length: int, size: int) -> None:
+    if not size:
+        raise InputError(f"{path} is empty. Get the file again.")
+    text = start.lstrip()
+    for mark, kind in _OTHER_KINDS:
+        # A header's length below 16 MiB leaves zeros behind its third byte; text has none.
+        if text.startswith(mark) and (length > _MAX_HEADER or len(start) < 8):
+            raise InputError(f"{path} is not a safetensors file but {kind}.")
+    if len(start) < 8 or (length <= _MAX_HEADER and 8 + length > size):
+        raise InputError(f"{path} is truncated: not even its header is whole. Get the file again.")
+    if length > _MAX_HEADER:
+        raise InputError(f"{path} is not a safetensors file.")
+
+
+def _parse_header(content: bytes) -> dict[str, Any]:
+    header = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    if not isinstance(header, dict):
+        raise _HeaderError("its header is no object")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise _HeaderError("its header names something twice")
+    return content
+
+
+def _check_metadata(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise _HeaderError("its metadata are not texts")
+    return value
+
+
+def _check_tensor(path: Path, name: str, value: object, start: int) -> StoredTensor:
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _HeaderError(f"the header's entry {name[:80]!r} is not a tensor's")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
+        raise _HeaderError(f"the tensor {name[:80]!r} has the unknown dtype {str(dtype)[:20]!r}")
+    if not _is_sizes(shape) or len(shape) > _MAX_AXES:
+        raise _HeaderError(f"the tensor {name[:80]!r} has an impossible shape")
+    size = math.prod(shape) * ITEM_SIZES[dtype]
+    if not _is_sizes(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != size:
+        raise _HeaderError(f"the tensor {name[:80]!r} has bytes that do not fit its shape")
+    return StoredTensor(path, name, dtype, tuple(shape), start + offsets[0], size)
+
+
+def _is_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 62 for n in value)
+
+
+def _check_extent(tensors: Mapping[str, StoredTensor], start: int, size: int) -> None:
+    """The tensors fill the file from `start` to `size`, without gap or overlap."""
+    position = start
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.size)):
+        if tensor.offset != position:
+            raise _HeaderError(f"the tensor {tensor.name[:80]!r} leaves a gap or overlaps another")
+        position += tensor.size
+    if position > size:
+        raise _HeaderError(f"it is truncated, with {size} of {position} bytes")
+    if position < size:
+        raise _HeaderError(f"it has {size} bytes, but its tensors end at {position}")
+
+
+def write_tensor_file(
+    path: Path,
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    produce: Callable[[str], bytes | bytearray | memoryview],
+    metadata: Mapping[str, str],
+) -> FileEntry:
+    """Write a safetensors file tensor by tensor, so that one of them at a time is in memory.
+
+    Args:
+        path: the file; it is overwritten.
+        tensors: dtype and shape of every tensor, by name.
+        produce: gives a tensor's bytes, little-endian and row-major; called once for each name.
+        metadata: the header's `__metadata__`.
+
+    Returns:
+        The file's size and sha256.
+
+    Raises:
+        InternalError: `produce` gave another number of bytes than dtype and shape make.
+    """
+    # Wider elements first, as the safetensors library does: every tensor is then aligned.
+    names = sorted(tensors, key=lambda name: (-ITEM_SIZES[tensors[name][0]], name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    sizes = {}
+    position = 0
+    for name in names:
+        dtype, shape = tensors[name]
+        sizes[name] = math.prod(shape) * ITEM_SIZES[dtype]
+        offsets = [position, position + sizes[name]]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        position += sizes[name]
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    start = struct.pack("<Q", len(text)) + text
+    digest = hashlib.sha256(start)
+    with path.open("wb") as file:
+        file.write(start)
+        for name in names:
+            content = memoryview(produce(name)).cast("B")
+            if content.nbytes != sizes[name]:
+                raise InternalError(f"{name} has {content.nbytes} bytes instead of {sizes[name]}")
+            file.write(content)
+            digest.update(content)
+    return FileEntry(len(start) + position, digest.hexdigest())
