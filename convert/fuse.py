@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from convert.completeness import check_complete
@@ -166,8 +164,7 @@ def load_tensor(tensor: StoredTensor) -> torch.Tensor:
 
 
 def _to_bytes(tensor: torch.Tensor) -> memoryview:
-    array: NDArray[np.uint8] = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-    return memoryview(array)
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _config_for(component: Component, dtype: str) -> bytes:

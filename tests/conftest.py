@@ -1,0 +1,30 @@
+"""Fixtures that several rooms share: the demo model, and what is made from it once a session."""
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def demo_base() -> Path:
+    return REPOSITORY / "demo" / "base"
+
+
+@pytest.fixture(scope="session")
+def demo_loras() -> tuple[Path, Path]:
+    loras = REPOSITORY / "demo" / "loras"
+    return loras / "cracked_skin_demo.safetensors", loras / "offset_demo.safetensors"
+
+
+@pytest.fixture(scope="session")
+def fused_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe `demo`, fused at its own weights in its base's dtype (fp16)."""
+    from convert.fuse import run_fuse
+    from convert.fuse_plan import plan_fuse
+    from convert.recipe import load_recipe
+
+    out = tmp_path_factory.mktemp("fused") / "demo-fused"
+    run_fuse(plan_fuse(load_recipe("demo")), out, force=False, progress=False)
+    return out
