@@ -40,7 +40,10 @@ class NonFinitePredictionError(BackendError):
 
 
 class Slot:
-    """One run: a picture that is being denoised."""
+    """One run: a picture that is being denoised.
+
+    `latents` is x at the current row, [C, h, w] float32, overwritten when the run advances.
+    """
 
     def __init__(
         self,
@@ -78,14 +81,13 @@ class Slot:
         self.embeddings = (
             (conditioning,) if unconditional is None else (unconditional, conditioning)
         )
-        self._terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
-        self._terms[0] = latents
+        terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
+        self.latents: Latents = terms[0]
+        self.latents[...] = latents
+        self._prediction: Latents = terms[-2]
+        self._drawn: Latents = terms[-1]
+        self._terms = terms.reshape(len(terms), -1)
         self._scratch = np.empty((table.entries, latents.size), np.float32)
-
-    @property
-    def latents(self) -> Latents:
-        """[C, h, w], x at the current row; a view that holds until the run advances."""
-        return self._terms[0]
 
     @property
     def finished(self) -> bool:
@@ -122,7 +124,7 @@ class Slot:
         Raises:
             NonFinitePredictionError: it is not all numbers; the run can only be given up.
         """
-        prediction = self._terms[-2]
+        prediction = self._prediction
         if self.entries == 1:
             prediction[...] = predicted[0]
         else:
@@ -135,8 +137,8 @@ class Slot:
     def advance(self) -> None:
         """Apply the row to the prediction that was read, and go to the next."""
         if self.table.draws_noise[self.row]:
-            self._terms[-1] = self.noise.draw(self.latents.shape)
-        advance(self.table, self.row, self._terms.reshape(len(self._terms), -1), self._scratch)
+            self._drawn[...] = self.noise.draw(self.latents.shape)
+        advance(self.table, self.row, self._terms, self._scratch)
         self.row += 1
 
 

@@ -1,7 +1,7 @@
 """How much noise the model was trained to see at each timestep: scheduler/scheduler_config.json.
 
-The values are bit for bit those of diffusers, which computes them in float32: which timestep
-a sigma rounds to hangs on the last bit. What is derived from them is computed in float64.
+The values are those of diffusers, which computes them in float32; what samplers derive from them
+is computed in float64.
 """
 
 import json
@@ -61,12 +61,17 @@ class NoiseSchedule:
         ):
             if name in config and type(config[name]) is not kind:
                 faults.append(f"{name} is {config[name]!r}, not of the type {kind.__name__}")
+        schedule = cls(**{name: config[name] for name in cls.__match_args__ if name in config})
+        if not faults and not 0 < schedule.beta_start < schedule.beta_end < 1:
+            faults.append(f"betas rise from {schedule.beta_start} to {schedule.beta_end}")
+        if not faults and schedule.num_train_timesteps < 2:
+            faults.append(f"num_train_timesteps is {schedule.num_train_timesteps}")
         if faults:
             raise BundleError(
                 f"The model's noise schedule is not one that this runtime samples: "
                 f"{'; '.join(faults)}. Use a model of the Stable Diffusion 1.5 family."
             )
-        return cls(**{name: config[name] for name in cls.__match_args__ if name in config})
+        return schedule
 
     @cached_property
     def alphas_cumprod(self) -> NDArray[np.float64]:

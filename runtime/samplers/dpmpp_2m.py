@@ -5,9 +5,6 @@ import math
 from runtime.samplers.schedules import Grid
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
-FEW_STEPS = 15
-"""Below this many steps the last one is of first order whatever sigma it ends at."""
-
 
 def dpmpp_2m(grid: Grid, first_step: int) -> Table:
     """The multistep solver of second order (midpoint) that predicts the clean latent.
@@ -18,7 +15,11 @@ def dpmpp_2m(grid: Grid, first_step: int) -> Table:
     Args:
         grid: the steps; sigmas end at 0.
         first_step: where the run starts, with no history.
+
+    Raises:
+        SettingError: two sigmas are the same.
     """
+    grid.require_length("DPM++ 2M")
     x, previous, prediction, _ = basis(history=1)
     rows = []
     for step in range(first_step, grid.steps):

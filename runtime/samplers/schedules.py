@@ -42,6 +42,18 @@ class Grid:
         """How many steps there are."""
         return len(self.timesteps)
 
+    def require_length(self, sampler: str) -> None:
+        """Refuse steps from a sigma to the same one, over which a solver would divide by zero.
+
+        Raises:
+            SettingError: there is such a step.
+        """
+        if not (np.diff(self.sigmas) < 0).all():
+            raise SettingError(
+                f"{sampler} cannot take {self.steps} steps on the schedule {self.schedule}: "
+                "some would have no length. Choose fewer."
+            )
+
 
 def spacing_of(schedule: str, noise_schedule: NoiseSchedule, default: str) -> str | None:
     """The spacing of timesteps that a schedule means, or None if it is a sequence of sigmas.

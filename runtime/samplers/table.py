@@ -16,8 +16,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import SettingError
-
 Vector = NDArray[np.float64]
 """A linear form: coefficients over x, h1..hK, the prediction, the noise."""
 
@@ -99,24 +97,13 @@ def basis(history: int) -> tuple[Vector, ...]:
 def table_from_rows(
     sampler: str, schedule: str, rows: Sequence[Row], initial_noise_scale: float
 ) -> Table:
-    """Stack rows to a table.
-
-    Raises:
-        SettingError: a coefficient is not finite, because steps stand too close together.
-    """
-    coefficients = np.array([row.state for row in rows], np.float64)
-    if not np.isfinite(coefficients).all():
-        steps = rows[-1].step + 1
-        raise SettingError(
-            f"{sampler} cannot take {steps} steps on the schedule {schedule}: some have no "
-            "length. Choose fewer steps."
-        )
+    """Stack rows to a table."""
     return Table(
         sampler=sampler,
         schedule=schedule,
         timesteps=np.array([row.timestep for row in rows], np.float64),
         input_scale=np.array([row.input_scale for row in rows], np.float64),
-        coefficients=coefficients,
+        coefficients=np.array([row.state for row in rows], np.float64),
         steps=np.array([row.step for row in rows], np.int64),
         start=np.array([row.start for row in rows], np.float64),
         draws_noise=np.array([row.draws_noise for row in rows], np.bool_),

@@ -1,0 +1,133 @@
+"""diffusers' schedulers as the oracle, made to compute in float64.
+
+A scheduler here keeps its own float32 timesteps and sigmas, but its steps run in float64: the
+name `torch` inside its module is replaced by one whose `float32` is float64. Its noise comes
+from outside. So a table can be compared with it to rounding in float64.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from runtime.samplers.table import Table
+
+Floats = NDArray[np.float64]
+Model = Callable[[Floats, float], Floats]
+
+SD15: dict[str, Any] = {
+    "_class_name": "PNDMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+}
+"""scheduler_config.json of Stable Diffusion 1.5 as diffusers writes it today."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "normal": {},
+    "leading": {"timestep_spacing": "leading"},
+    "linspace": {"timestep_spacing": "linspace"},
+    "trailing": {"timestep_spacing": "trailing"},
+    "karras": {"use_karras_sigmas": True},
+    "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+}
+"""How diffusers spells each schedule."""
+
+
+class _Float64Torch:
+    """The module torch, with float64 under the name float32."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+class Reference:
+    """A diffusers scheduler, set up for one run."""
+
+    def __init__(
+        self,
+        class_name: str,
+        config: dict[str, Any],
+        options: dict[str, Any],
+        steps: int,
+        first_step: int = 0,
+        step_arguments: dict[str, Any] | None = None,
+    ) -> None:
+        saved = diffusers.PNDMScheduler.from_config(config)
+        self.scheduler = getattr(diffusers, class_name).from_config(saved.config, **options)
+        self.scheduler.set_timesteps(steps)
+        first_row = first_step * self.scheduler.order
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(first_row)
+        self.timesteps = self.scheduler.timesteps[first_row:]
+        self.initial_noise_scale = float(self.scheduler.init_noise_sigma)
+        self._step_arguments = step_arguments or {}
+        for name, value in vars(self.scheduler).items():
+            is_float32 = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+            if is_float32 and name != "timesteps":
+                setattr(self.scheduler, name, value.double())
+
+    def start(self) -> tuple[float, float]:
+        """The factors of latent and noise in diffusers' add_noise at the first row."""
+        unit = torch.eye(2, dtype=torch.float64)
+        noisy = self.scheduler.add_noise(unit[:1], unit[1:], self.timesteps[:1])
+        return float(noisy[0, 0]), float(noisy[0, 1])
+
+    def run(self, x: Floats, model: Model, noises: Sequence[Floats]) -> Iterator[Floats]:
+        """Yield x after every call of `model`, which is given the scaled input and the timestep.
+
+        The i-th draw of noise takes `noises[i]`.
+        """
+        draws = iter(noises)
+        sample = torch.from_numpy(x)
+        for timestep in self.timesteps:
+            with self._in_float64(draws):
+                scaled = self.scheduler.scale_model_input(sample, timestep)
+                prediction = torch.from_numpy(model(scaled.numpy(), float(timestep)))
+                sample = self.scheduler.step(
+                    prediction, timestep, sample, return_dict=False, **self._step_arguments
+                )[0]
+            yield sample.numpy()
+
+    @contextmanager
+    def _in_float64(self, draws: Iterator[Floats]) -> Iterator[None]:
+        module = sys.modules[type(self.scheduler).__module__]
+
+        def draw(*_arguments: Any, **_options: Any) -> torch.Tensor:
+            return torch.from_numpy(next(draws))
+
+        with (
+            mock.patch.object(module, "torch", _Float64Torch()),
+            mock.patch.object(module, "randn_tensor", draw, create=True),
+        ):
+            yield
+
+
+def run_table(table: Table, x: Floats, model: Model, noises: Sequence[Floats]) -> Iterator[Floats]:
+    """Yield x after every row of `table`, in float64."""
+    draws = iter(noises)
+    state = np.zeros((table.entries, *x.shape))
+    state[0] = x
+    for row in range(table.rows):
+        prediction = model(state[0] * table.input_scale[row], table.timesteps[row])
+        noise = next(draws) if table.draws_noise[row] else np.zeros_like(x)
+        terms = np.stack([*state, prediction, noise])
+        state = np.tensordot(table.coefficients[row], terms, 1)
+        yield state[0]

@@ -1,0 +1,265 @@
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engines.errors import BackendError, InternalError, SettingError
+from engines.manifest import ComponentSpec, TensorSpec
+from engines.session import Array, Session
+from runtime.denoiser import Denoiser, NonFinitePredictionError, Slot
+from runtime.noise import TorchCpuNoise
+from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.catalogue import make_table
+from runtime.samplers.table import Row, Table, basis, table_from_rows
+from tests.runtime.samplers.reference import SD15, run_table
+
+NOISE_SCHEDULE = NoiseSchedule.from_config(SD15)
+WIDTH = 8
+
+
+class FakeUnet(Session):
+    """A curved function of each batch entry alone; keeps the feeds of every call."""
+
+    def __init__(self, dtype: str = "float32") -> None:
+        super().__init__(
+            ComponentSpec(
+                "unet/model.onnx",
+                dtype,
+                (
+                    TensorSpec("sample", dtype, ("batch", 4, "height", "width")),
+                    TensorSpec("timestep", "float32", ("batch",)),
+                    TensorSpec("encoder_hidden_states", dtype, ("batch", "tokens", WIDTH)),
+                ),
+                (TensorSpec("out_sample", dtype, ("batch", 4, "height", "width")),),
+            )
+        )
+        self.calls: list[dict[str, Array]] = []
+        self.poisoned: float | None = None
+        self._embeddings: Array = np.empty(0)
+
+    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        self.calls.append({name: array.copy() for name, array in feeds.items()})
+        self._embeddings = feeds.get("encoder_hidden_states", self._embeddings)
+        pairs = zip(feeds["sample"], feeds["timestep"], self._embeddings, strict=True)
+        out = np.stack([predict(*pair) for pair in pairs]).astype(self.outputs[0].dtype)
+        if self.poisoned is not None:
+            out[feeds["timestep"] == self.poisoned, 0, 0, 0] = np.nan
+        return {"out_sample": out}
+
+    def close(self) -> None:
+        pass
+
+
+def predict(sample: Array, timestep: float, embeddings: Array) -> Array:
+    mean = embeddings.astype(np.float32).mean()
+    result: Array = np.sin(1.7 * sample + np.float32(timestep / 300)) + mean
+    return result
+
+
+def embeddings(seed: int, tokens: int = 77) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=(tokens, WIDTH)).astype(np.float32) + seed / 9
+
+
+def slot(
+    seed: int = 0,
+    sampler: str = "DPM++ 2M",
+    steps: int = 6,
+    guidance: float = 7.0,
+    size: tuple[int, int] = (8, 8),
+    tokens: int = 77,
+    table: Table | None = None,
+) -> Slot:
+    noise = TorchCpuNoise(seed)
+    return Slot(
+        table or make_table(sampler, "automatic", steps, NOISE_SCHEDULE),
+        noise.draw((4, *size)),
+        embeddings(seed, tokens),
+        None if guidance == 1 else embeddings(seed + 100, tokens),
+        guidance,
+        noise,
+    )
+
+
+def finish(denoiser: Denoiser) -> list[Slot]:
+    finished = []
+    while denoiser.slots:
+        finished += denoiser.advance()
+    return finished
+
+
+def run_alone(**options: object) -> NDArray[np.float32]:
+    denoiser = Denoiser(FakeUnet(), max_batch=2)
+    denoiser.add(slot(**options))  # type: ignore[arg-type]
+    (finished,) = finish(denoiser)
+    return finished.latents
+
+
+@pytest.mark.parametrize("guidance", [1.0, 0.0, 7.5])
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "DDIM"])
+def test_a_run_is_its_table_with_guidance(sampler: str, guidance: float) -> None:
+    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+        conditional = predict(x, timestep, embeddings(3))
+        if guidance == 1:
+            return conditional
+        unconditional = predict(x, timestep, embeddings(103))
+        return unconditional + guidance * (conditional - unconditional)
+
+    table = make_table(sampler, "automatic", 9, NOISE_SCHEDULE)
+    start = TorchCpuNoise(3).draw((4, 8, 8)).astype(np.float64)
+    *_, wanted = run_table(table, start, guided, [])
+    ours = run_alone(seed=3, sampler=sampler, steps=9, guidance=guidance)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_picture_does_not_depend_on_its_company() -> None:
+    """Runs of other samplers, sizes, lengths and guidance come and go beside it."""
+    alone = run_alone(seed=1, steps=8)
+    denoiser = Denoiser(FakeUnet(), max_batch=16)
+    watched = slot(seed=1, steps=8)
+    leaving = slot(seed=2, steps=20)
+    denoiser.add(slot(seed=3, sampler="DDIM", steps=3))
+    denoiser.advance()
+    denoiser.add(watched)
+    denoiser.add(leaving)
+    denoiser.add(slot(seed=4, guidance=1, steps=5))
+    denoiser.advance()
+    denoiser.add(slot(seed=5, size=(8, 16), tokens=154))
+    denoiser.advance()
+    denoiser.remove(leaving)
+    assert watched in finish(denoiser)
+    np.testing.assert_array_equal(watched.latents, alone)
+    assert leaving.row == 2
+
+
+def test_one_call_takes_every_run_of_a_size() -> None:
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    for seed, guidance in enumerate((7.0, 1.0, 3.0)):
+        denoiser.add(slot(seed=seed, guidance=guidance, steps=seed + 4))
+    denoiser.advance()
+    (call,) = unet.calls
+    assert call["sample"].shape == (5, 4, 8, 8)
+    assert call["encoder_hidden_states"].shape == (5, 77, WIDTH)
+    np.testing.assert_array_equal(call["timestep"], np.full(5, 999))
+    denoiser.advance()
+    assert len(set(unet.calls[1]["timestep"])) == 3
+
+
+def test_other_sizes_and_lengths_take_calls_of_their_own() -> None:
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    for run in (slot(), slot(size=(8, 16)), slot(tokens=154), slot()):
+        denoiser.add(run)
+    denoiser.advance()
+    assert [call["sample"].shape[0] for call in unet.calls] == [4, 2, 2]
+
+
+@pytest.mark.parametrize(("max_batch", "entries"), [(2, [2, 1, 2, 2]), (4, [3, 4]), (5, [5, 2])])
+def test_a_call_never_takes_more_than_the_limit(max_batch: int, entries: list[int]) -> None:
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch)
+    runs = [slot(seed=seed, guidance=1 if seed == 1 else 7) for seed in range(4)]
+    for run in runs:
+        denoiser.add(run)
+    denoiser.advance()
+    assert [len(call["sample"]) for call in unet.calls] == entries
+    finish(denoiser)
+    np.testing.assert_array_equal(runs[3].latents, run_alone(seed=3))
+
+
+def test_embeddings_are_fed_only_when_the_runs_change() -> None:
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    denoiser.add(slot(seed=0, steps=7))
+    for _ in range(3):
+        denoiser.advance()
+    denoiser.add(slot(seed=1, steps=2))
+    for _ in range(4):
+        denoiser.advance()
+    fed = ["encoder_hidden_states" in call for call in unet.calls]
+    assert fed == [True, False, False, True, False, True, False]
+
+
+def test_finished_runs_are_handed_out_once_and_leave() -> None:
+    denoiser = Denoiser(FakeUnet(), max_batch=8)
+    short, long = slot(steps=1), slot(steps=2)
+    denoiser.add(short)
+    denoiser.add(long)
+    assert denoiser.advance() == [short]
+    assert denoiser.slots == (long,)
+    assert denoiser.advance() == [long]
+    assert denoiser.advance() == []
+
+
+def test_each_run_draws_from_its_own_stream() -> None:
+    """Where the table says so, and only there."""
+    x, prediction, noise = basis(history=0)
+    rows = [
+        Row(500, 0.5, (x + noise,), 0, (1, 1), draws_noise=True),
+        Row(300, 1.0, (2 * x + 0 * prediction,), 1, (1, 1)),
+        Row(100, 1.0, (x + 3 * noise,), 2, (1, 1), draws_noise=True),
+    ]
+    table = table_from_rows("a sampler", "normal", rows, 1.0)
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    for seed in (1, 2):
+        denoiser.add(slot(seed=seed, table=table))
+    for run, seed in zip(finish(denoiser), (1, 2), strict=True):
+        stream = TorchCpuNoise(seed)
+        start, first, second = (stream.draw((4, 8, 8)) for _ in range(3))
+        np.testing.assert_allclose(run.latents, 2 * (start + first) + 3 * second, rtol=1e-5)
+    np.testing.assert_allclose(unet.calls[0]["sample"][1], 0.5 * TorchCpuNoise(1).draw((4, 8, 8)))
+
+
+def test_a_graph_in_float16_loses_only_its_own_precision() -> None:
+    denoiser = Denoiser(FakeUnet("float16"), max_batch=2)
+    denoiser.add(slot(seed=1))
+    (finished,) = finish(denoiser)
+    assert finished.latents.dtype == np.float32
+    wanted = run_alone(seed=1)
+    assert np.abs(finished.latents - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+def test_a_prediction_that_is_no_number_ends_that_run_only() -> None:
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    bad, good = slot(seed=0, steps=5), slot(seed=1, sampler="DDIM", steps=5)
+    denoiser.add(bad)
+    denoiser.add(good)
+    denoiser.advance()
+    unet.poisoned = float(bad.table.timesteps[1])
+    with pytest.raises(NonFinitePredictionError, match="row 2 of 5") as caught:
+        denoiser.advance()
+    assert isinstance(caught.value, BackendError)
+    assert caught.value.slot is bad
+    assert good.row == 1
+    denoiser.remove(bad)
+    finish(denoiser)
+    np.testing.assert_array_equal(good.latents, run_alone(seed=1, sampler="DDIM", steps=5))
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_every_kind_of_no_number_is_seen(value: float) -> None:
+    run = slot(guidance=1)
+    predicted = np.zeros((1, 4, 8, 8), np.float32)
+    predicted[0, 3, 7, 7] = value
+    with pytest.raises(NonFinitePredictionError):
+        run.read_prediction(predicted)
+
+
+def test_embeddings_that_do_not_fit() -> None:
+    table, noise = make_table("DDIM", "normal", 5, NOISE_SCHEDULE), TorchCpuNoise(0)
+    latents = noise.draw((4, 8, 8))
+    with pytest.raises(InternalError, match="154"):
+        Slot(table, latents, embeddings(0), embeddings(1, 154), 7.0, noise)
+    with pytest.raises(InternalError, match="guidance 1"):
+        Slot(table, latents, embeddings(0), embeddings(1), 1.0, noise)
+    with pytest.raises(InternalError, match="guidance 1"):
+        Slot(table, latents, embeddings(0), None, 7.0, noise)
+
+
+def test_a_batch_without_room_for_guidance() -> None:
+    with pytest.raises(SettingError, match="batch of 1"):
+        Denoiser(FakeUnet(), max_batch=1)
