@@ -1,7 +1,6 @@
 """Planning a fuse: every input read, checked and hashed before anything is written."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -14,13 +13,12 @@ from convert.fuse_record import (
     Coverage,
     FuseRecord,
     LoraRecord,
-    RankRecord,
     read_record,
 )
-from convert.lora import Lora, read_lora
+from convert.lora import Lora, count_ranks, read_lora
 from convert.match import LowRankUpdate, match_loras
 from convert.model import TEXT_ENCODER, UNET, WEIGHT_FILES, BaseModel, read_base
-from convert.recipe import DTYPES, LoadedRecipe
+from convert.recipe import DTYPES, Recipe
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError
@@ -74,7 +72,7 @@ class FusePlan:
 
 
 def plan_fuse(
-    loaded: LoadedRecipe,
+    recipe: Recipe,
     weights: Sequence[float] | None = None,
     text_encoder_weights: Sequence[float] | None = None,
     *,
@@ -85,7 +83,7 @@ def plan_fuse(
     """Read, check and hash everything that a fuse needs.
 
     Args:
-        loaded: the recipe.
+        recipe: what to fuse.
         weights: one for each LoRA in the recipe's order, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
@@ -98,7 +96,6 @@ def plan_fuse(
     """
     if dtype not in (KEEP_DTYPE, *DTYPES):
         raise SettingError(f"The dtype {dtype!r} is not one of {KEEP_DTYPE}, {', '.join(DTYPES)}.")
-    recipe = loaded.recipe
     names = [lora.name for lora in recipe.loras]
     unet_weights = check_weights(
         names, [lora.weight for lora in recipe.loras] if weights is None else weights
@@ -106,11 +103,8 @@ def plan_fuse(
     text_weights = check_weights(
         names, unet_weights if text_encoder_weights is None else text_encoder_weights
     )
-    base_path = find_base(recipe.base, loaded.directory, shipped=loaded.shipped)
-    paths = [
-        find_lora(lora.source, lora.file, loaded.directory, shipped=loaded.shipped)
-        for lora in recipe.loras
-    ]
+    base_path = find_base(recipe.base)
+    paths = [find_lora(lora.source, lora.file) for lora in recipe.loras]
     base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
     base = read_base(base_path, base_name, vae)
     loras = [read_lora(path) for path in paths]
@@ -178,14 +172,13 @@ def _record_lora(
     base: BaseModel,
     weights: tuple[float, float],
 ) -> LoraRecord:
-    ranks = Counter((update.component, update.rank, update.alpha) for update in updates)
     return LoraRecord(
         name=name,
         sha256=digest,
-        autov2=digest[:10],
+        autov2=digest[:10].upper(),
         weight=weights[0],
         text_encoder_weight=weights[1],
-        ranks=tuple(RankRecord(*key, count) for key, count in sorted(ranks.items())),
+        ranks=count_ranks(lora),
         coverage={
             component: Coverage(
                 touched=len({u.target for u in updates if u.component == component}),

@@ -46,8 +46,8 @@ class RankRecord:
 class LoraRecord:
     """One LoRA as it was fused.
 
-    `autov2` is the short hash by which civitai and the webui name a file: the first ten digits of
-    its sha256. `coverage` has an entry for the UNet and one for the text encoder.
+    `autov2` is the short hash by which civitai and the webui name a file: the first ten digits
+    of its sha256, in capitals. `coverage` has an entry for the UNet and one for the text encoder.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from convert.family import FAMILY, SD2, SDXL, WIDTHS
+from convert.fuse_record import RankRecord
 from convert.model import TEXT_ENCODER, UNET
-from convert.tensors import StoredTensor, TensorFile, open_tensor_file
+from convert.tensors import FLOATS, StoredTensor, TensorFile, open_tensor_file
 from engines.errors import InputError
 
 DOWN: Final = "lora_down.weight"
@@ -85,6 +87,28 @@ def read_lora(path: Path) -> Lora:
     modules = tuple(_module(key, tensors) for key, tensors in sorted(groups.items()))
     tags = read_trained_tags(path, file.metadata)
     return Lora(path, modules, tuple(sorted(strays)), tags, file.metadata)
+
+
+def read_alpha(module: LoraModule) -> float | None:
+    """The module's alpha, its rank where the file has none, or None for what is no number."""
+    tensor = module.tensors.get(ALPHA)
+    if tensor is None:
+        down = module.tensors.get(DOWN)
+        return float(down.shape[0]) if down and down.shape else None
+    if tensor.dtype not in FLOATS or tensor.shape not in ((), (1,)):
+        return None
+    alpha = tensor.read_scalar()
+    return alpha if math.isfinite(alpha) else None
+
+
+def count_ranks(lora: Lora) -> tuple[RankRecord, ...]:
+    """How many modules have which rank and alpha, for each component."""
+    ranks: Counter[tuple[str, int, float]] = Counter()
+    for module in lora.modules:
+        down, alpha = module.tensors.get(DOWN), read_alpha(module)
+        if down and down.shape and alpha is not None:
+            ranks[module.component, down.shape[0], alpha] += 1
+    return tuple(RankRecord(*key, count) for key, count in sorted(ranks.items()))
 
 
 def looks_like_lora(keys: Iterable[str]) -> bool:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Final
 
-from convert.lora import ALPHA, DOWN, UP, Lora, LoraModule
+from convert.lora import ALPHA, DOWN, UP, Lora, LoraModule, read_alpha
 from convert.model import BaseModel
 from convert.tensors import FLOATS, StoredTensor
 from engines.errors import InputError
@@ -96,7 +95,7 @@ def _match_module(
         faults.incomplete.append(f"{module.key} (no {' and no '.join(missing)})")
         return None
     down, up = module.tensors[DOWN], module.tensors[UP]
-    alpha = _read_alpha(module)
+    alpha = read_alpha(module)
     if alpha is None or down.dtype not in FLOATS or up.dtype not in FLOATS:
         faults.unfit.append(f"{module.key} (alpha is no finite number, or a dtype no float)")
         return None
@@ -105,17 +104,6 @@ def _match_module(
         faults.unfit.append(f"{module.key} ({shapes})")
         return None
     return LowRankUpdate(module.key, module.component, target, down, up, alpha)
-
-
-def _read_alpha(module: LoraModule) -> float | None:
-    """The module's alpha, its rank where the file has none, or None for what is no number."""
-    tensor = module.tensors.get(ALPHA)
-    if tensor is None:
-        return float(module.tensors[DOWN].shape[0]) if module.tensors[DOWN].shape else None
-    if tensor.dtype not in FLOATS or tensor.shape not in ((), (1,)):
-        return None
-    alpha = tensor.read_scalar()
-    return alpha if isfinite(alpha) else None
 
 
 def _fits(down: tuple[int, ...], up: tuple[int, ...], weight: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from convert.sources import place_source
 from engines.errors import InputError, SettingError
 from engines.fields import FieldError, parse_fields
 from engines.manifest import Defaults, Preset
@@ -19,8 +20,8 @@ DTYPES: Final = ("fp16", "fp32")
 class RecipeLora:
     """One LoRA of a recipe.
 
-    `source` is a path, relative to the recipe's directory, or a URL; `file` is the name under
-    which a URL is usually saved. An empty `sha256` accepts any content.
+    `source` is a path or a URL; `file` is the name under which a URL is usually saved. An empty
+    `sha256` accepts any content.
     """
 
     name: str
@@ -41,7 +42,7 @@ class ExportOptions:
 class Recipe:
     """One fixed look: what is fused, and how it is used.
 
-    `base` is a path, relative to the recipe's directory, or a hub id.
+    `base` is a path or a hub id. In a file, paths are relative to the file's directory.
     """
 
     name: str
@@ -52,25 +53,12 @@ class Recipe:
     export: ExportOptions = field(default_factory=ExportOptions)
 
 
-@dataclass(frozen=True)
-class LoadedRecipe:
-    """A recipe and the directory that its relative paths start from."""
-
-    recipe: Recipe
-    directory: Path
-
-    @property
-    def shipped(self) -> bool:
-        """Whether the recipe is one that comes with the package."""
-        return self.directory == DIRECTORY
-
-
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
     return sorted(path.stem for path in DIRECTORY.glob("*.toml"))
 
 
-def load_recipe(name: str) -> LoadedRecipe:
+def load_recipe(name: str) -> Recipe:
     """Read a shipped recipe by name, or any recipe by its file.
 
     Args:
@@ -89,7 +77,7 @@ def load_recipe(name: str) -> LoadedRecipe:
             f"There is no recipe {name!r}. Take one of {', '.join(recipe_names())}, "
             "or give the path of a .toml file."
         )
-    return LoadedRecipe(_read(path), path.parent)
+    return _read(path)
 
 
 def _read(path: Path) -> Recipe:
@@ -108,9 +96,18 @@ def _read(path: Path) -> Recipe:
     faults = _faults(recipe)
     if faults:
         raise InputError(f"The recipe {path} is wrong: {'; '.join(faults)}.")
+    return _normalise(recipe, path.parent)
+
+
+def _normalise(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe with paths that start from the working directory, and hashes in lower case."""
     return replace(
         recipe,
-        loras=tuple(replace(lora, sha256=lora.sha256.lower()) for lora in recipe.loras),
+        base=place_source(recipe.base, directory),
+        loras=tuple(
+            replace(lora, source=place_source(lora.source, directory), sha256=lora.sha256.lower())
+            for lora in recipe.loras
+        ),
     )
 
 

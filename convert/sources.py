@@ -1,5 +1,6 @@
 """Where a recipe's files come from: a path, a hub id, or a URL."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from engines.errors import InputError, MissingExtraError
 from engines.identity import sha256_file
 
+_PACKAGE: Final = Path(__file__).parent
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
 
@@ -35,14 +37,20 @@ def is_hub_id(source: str) -> bool:
     return _HUB_ID.fullmatch(source) is not None and not Path(source).exists()
 
 
-def find_base(source: str, directory: Path, *, shipped: bool) -> Path:
+def place_source(source: str, directory: Path) -> str:
+    """The source with a relative path put below `directory`; a URL or hub id as it is."""
+    path = directory / Path(source).expanduser()
+    if is_url(source) or (_HUB_ID.fullmatch(source) and not path.exists()):
+        return source
+    return str(path)
+
+
+def find_base(source: str) -> Path:
     """The directory of a base model.
 
     Args:
-        source: a path relative to `directory`, or a hub id, which is downloaded into the hub's
-            cache, or found there when there is no network.
-        directory: where relative paths start.
-        shipped: whether a recipe of the package names the source, for the error's sake.
+        source: a path, or a hub id, which is downloaded into the hub's cache, or found there
+            when there is no network.
 
     Raises:
         InputError: it is not there, or the hub has not got it or cannot be reached.
@@ -52,22 +60,20 @@ def find_base(source: str, directory: Path, *, shipped: bool) -> Path:
             f"A base model cannot be taken from the URL {source}. Download it and give its "
             "diffusers directory with --base PATH, or a hub id."
         )
-    path = directory / Path(source).expanduser()
+    path = Path(source).expanduser()
     if path.exists():
         return path
     if is_hub_id(source):
         return _download_base(source)
-    raise InputError(_missing(f"There is no base model at {path}.", shipped=shipped))
+    raise InputError(_missing("base model", path))
 
 
-def find_lora(source: str, file: str, directory: Path, *, shipped: bool) -> Path:
+def find_lora(source: str, file: str) -> Path:
     """The path of a LoRA file.
 
     Args:
-        source: a path relative to `directory`, or a URL.
+        source: a path or a URL.
         file: the name that a download from that URL has, or empty.
-        directory: where relative paths start.
-        shipped: whether a recipe of the package names the source, for the error's sake.
 
     Raises:
         InputError: it is not there, or it is a URL.
@@ -78,9 +84,9 @@ def find_lora(source: str, file: str, directory: Path, *, shipped: bool) -> Path
             f"The LoRA {source}{named} is not on this machine. Download it and pass "
             "--lora PATH for every LoRA, in the recipe's order."
         )
-    path = directory / Path(source).expanduser()
+    path = Path(source).expanduser()
     if not path.exists():
-        raise InputError(_missing(f"There is no LoRA file {path}.", shipped=shipped))
+        raise InputError(_missing("LoRA file", path))
     return path
 
 
@@ -99,11 +105,12 @@ def hash_checked(path: Path, expected: str) -> str:
     return found
 
 
-def _missing(fault: str, *, shipped: bool) -> str:
-    if shipped:
+def _missing(kind: str, path: Path) -> str:
+    fault = f"There is no {kind} at {os.path.normpath(path)}."
+    if path.is_relative_to(_PACKAGE):
         return (
-            f"{fault} The demo model is part of the project's repository, not of the installed "
-            "package: run the command from a clone, or give --base and --lora."
+            f"{fault} It is part of the project's repository, not of the installed package: run "
+            "the command from a clone, or give --base and --lora."
         )
     return f"{fault} Check the path."
 

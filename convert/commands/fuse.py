@@ -1,0 +1,175 @@
+"""`convert fuse`: merge LoRAs into a base model."""
+
+import argparse
+import resource
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Final
+
+from convert.fuse_record import FuseRecord
+from convert.recipe import DEFAULT, DTYPES, Recipe, RecipeLora, load_recipe
+from engines import layout
+from engines.console import Result, add_common_arguments
+from engines.errors import MissingExtraError, SettingError
+from engines.publish import check_replaceable
+
+_OWN_RECIPE: Final = "custom"
+_SHOWN_TAGS: Final = 8
+
+_DESCRIPTION: Final = (
+    "Add LoRAs to a base model of the Stable Diffusion 1.x family and write the result as a "
+    "diffusers directory with a fuse.json that says what it was made from."
+)
+_EPILOG: Final = (
+    "Without --recipe, the recipe is cracked-skin; --base and --lora replace its parts, and where "
+    "both are given nothing of it is left: the LoRAs then need --weights. Write "
+    "--weights=-0.3,0.6 where the first weight is negative."
+)
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command's options."""
+    parser = commands.add_parser(
+        "fuse", help="merge LoRAs into a base model", description=_DESCRIPTION, epilog=_EPILOG
+    )
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="a shipped recipe or a .toml file")
+    parser.add_argument(
+        "--base", metavar="PATH|HUB_ID", help="diffusers directory, or owner/name on the hub"
+    )
+    parser.add_argument(
+        "--lora",
+        action="append",
+        metavar="PATH|URL",
+        help="a LoRA file; once for each, in the recipe's order",
+    )
+    parser.add_argument(
+        "--weights",
+        type=parse_weights,
+        metavar="W,W",
+        help="one weight for each LoRA (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--text-encoder-weights",
+        type=parse_weights,
+        metavar="W,W",
+        help="other weights for the text encoder (default: the same)",
+    )
+    parser.add_argument(
+        "--vae", type=Path, metavar="PATH", help="diffusers directory of a VAE that replaces ours"
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of the output (default: each tensor as in the base)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: bundles/<recipe>-fused")
+    parser.add_argument("--force", action="store_true", help="replace an older fused model")
+    add_common_arguments(parser)
+    parser.set_defaults(command=run)
+
+
+def parse_weights(text: str) -> list[float]:
+    """The numbers in a comma-separated list, for argparse."""
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of numbers such as 0.6,0.6"
+        ) from None
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Plan and run a fuse."""
+    started = time.perf_counter()
+    recipe = choose_recipe(options.recipe, options.base, options.lora, options.weights)
+    out = options.out or Path("bundles") / f"{recipe.name}-fused"
+    check_replaceable(out, force=options.force, marker=layout.FUSE_FILE)
+    try:
+        from convert.fuse import run_fuse
+        from convert.fuse_plan import KEEP_DTYPE, plan_fuse
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "convert", "convert fuse") from error
+    plan = plan_fuse(
+        recipe,
+        options.weights,
+        options.text_encoder_weights,
+        dtype=options.dtype or KEEP_DTYPE,
+        vae=options.vae,
+    )
+    record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
+    seconds = time.perf_counter() - started
+    peak = _peak_memory()
+    return Result(
+        text="\n".join([*describe(record), f"{out}: {seconds:.1f} s, peak {peak / 1e6:.0f} MB"]),
+        value={
+            "out": str(out),
+            "seconds": round(seconds, 3),
+            "peak_bytes": peak,
+            "record": asdict(record),
+        },
+    )
+
+
+def choose_recipe(
+    name: str | None, base: str | None, loras: list[str] | None, weights: list[float] | None
+) -> Recipe:
+    """The recipe with the base and LoRAs of the command line in the place of its own.
+
+    Raises:
+        SettingError: there is no such recipe, or weights are needed and not given.
+        InputError: the recipe's file is missing or wrong.
+    """
+    if name is None and base is not None and loras is not None:
+        recipe = Recipe(_OWN_RECIPE, base, ())
+    else:
+        recipe = load_recipe(name or DEFAULT)
+    if base is not None:
+        recipe = replace(recipe, base=base)
+    if loras is None:
+        return recipe
+    if weights is None and len(loras) != len(recipe.loras):
+        raise SettingError(
+            f"--weights is needed: there are {len(loras)} LoRAs, and the recipe {recipe.name} "
+            f"has weights for {len(recipe.loras)}."
+        )
+    return replace(recipe, loras=_replace_loras(loras, recipe.loras))
+
+
+def _replace_loras(sources: list[str], known: tuple[RecipeLora, ...]) -> tuple[RecipeLora, ...]:
+    """LoRAs named by their files, with the recipe's weights and hashes where it has as many."""
+    names = [Path(source).stem for source in sources]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise SettingError(f"Two LoRA files are named {', '.join(sorted(repeated))}; rename one.")
+    if len(sources) != len(known):
+        return tuple(RecipeLora(n, source, 1.0) for n, source in zip(names, sources, strict=True))
+    return tuple(
+        replace(lora, name=name, source=source)
+        for lora, name, source in zip(known, names, sources, strict=True)
+    )
+
+
+def describe(record: FuseRecord) -> list[str]:
+    """What was fused, for people: a line for each LoRA and its trained tags."""
+    lines = [f"{record.recipe}: {record.base.name} and {len(record.loras)} LoRAs"]
+    for lora in record.loras:
+        covered = ", ".join(
+            f"{part} {coverage.touched} of {coverage.layers} layers"
+            for part, coverage in lora.coverage.items()
+        )
+        ranks = ", ".join(sorted({f"{r.rank}/{r.alpha:g}" for r in lora.ranks}))
+        weight = f"{lora.weight:g}"
+        if lora.text_encoder_weight != lora.weight:
+            weight += f" (text encoder {lora.text_encoder_weight:g})"
+        lines.append(f"  {lora.name} [{lora.autov2}] at {weight}, rank/alpha {ranks}: {covered}")
+        tags = [f"{tag} ({count})" for tag, count in lora.trained_tags.items()]
+        if tags:
+            more = f" and {len(tags) - _SHOWN_TAGS} more" if len(tags) > _SHOWN_TAGS else ""
+            lines.append(f"    trained tags: {', '.join(tags[:_SHOWN_TAGS])}{more}")
+    return lines
+
+
+def _peak_memory() -> int:
+    """The process's largest resident size so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
