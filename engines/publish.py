@@ -34,8 +34,8 @@ def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Pat
         OutputError: `target` exists and may not be replaced, or cannot be written.
     """
     check_replaceable(target, force=force, marker=marker)
+    _make_parent(target)
     with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
         partial = _sibling(target)
         partial.mkdir()
@@ -54,8 +54,8 @@ def publish_file(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
+    _make_parent(target)
     with _writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
         partial = _sibling(target)
         try:
@@ -69,19 +69,20 @@ def publish_file(target: Path) -> Iterator[Path]:
 
 def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
     """Say before any work is done whether `target` may be written; see `publish_directory`."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise OutputError(f"{target} is a file; give a directory for the output.")
-    if not any(target.iterdir()):
-        return
-    if not (target / marker).is_file():
-        raise OutputError(
-            f"{target} is not empty and holds no {marker}, so it is not an output of this command; "
-            "it is left untouched. Give another directory."
-        )
-    if not force:
-        raise OutputError(f"{target} exists already. Add --force to replace it.")
+    with _writing(target):
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise OutputError(f"{target} is a file; give a directory for the output.")
+        if not any(target.iterdir()):
+            return
+        if not (target / marker).is_file():
+            raise OutputError(
+                f"{target} is not empty and holds no {marker}, so it is not an output of this command; "
+                "it is left untouched. Give another directory."
+            )
+        if not force:
+            raise OutputError(f"{target} exists already. Add --force to replace it.")
 
 
 def _sibling(target: Path) -> Path:
@@ -156,26 +157,35 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make_parent(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refusal(target, error) from error
+
+
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write near `target` into the user's error."""
     try:
         yield
     except OSError as error:
-        if isinstance(error.filename, str) and not _concerns(Path(error.filename), target):
+        place = error.filename
+        if isinstance(place, str) and target.parent.resolve() not in Path(place).resolve().parents:
             raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "the disk is full; free some space and run the command again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "the place may not be written; choose another or change its permissions"
-        elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            reason = "a part of the path is a file or directory already; choose another place"
-        else:
+        if error.errno == errno.ENOENT:
             raise
-        raise OutputError(f"Cannot write {target}: {reason}.") from error
+        raise _refusal(target, error) from error
 
 
-def _concerns(place: Path, target: Path) -> bool:
-    """Whether `place` is above `target` or in the same directory as it, or below that."""
-    place, directory = place.resolve(), target.parent.resolve()
-    return place.is_relative_to(directory) or directory.is_relative_to(place)
+def _refusal(target: Path, error: OSError) -> OutputError:
+    """What to tell the user; an error that says nothing about the place is raised again."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = "the disk is full; free some space and run the command again"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
+        reason = "the place may not be written; choose another or change its permissions"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        reason = "a part of the path is a file or directory already; choose another place"
+    else:
+        raise error
+    return OutputError(f"Cannot write {target}: {reason}.")

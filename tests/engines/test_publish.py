@@ -159,3 +159,20 @@ def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
         partial.write_text("new")
     assert target.read_text() == "new"
     assert _names(tmp_path) == ["picture.png"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc")
+def test_a_place_where_nothing_can_be_made(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="may not be written"):
+        _publish(Path("/proc/fused/out"), "x")
+
+
+def test_a_place_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out"
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(OutputError, match="may not be written"):
+        publish.check_replaceable(target, force=False, marker=MARKER)
