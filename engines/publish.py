@@ -78,8 +78,8 @@ def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
             return
         if not (target / marker).is_file():
             raise OutputError(
-                f"{target} is not empty and holds no {marker}, so it is not an output of this command; "
-                "it is left untouched. Give another directory."
+                f"{target} is not empty and holds no {marker}, so it is not an output of this "
+                "command; it is left untouched. Give another directory."
             )
         if not force:
             raise OutputError(f"{target} exists already. Add --force to replace it.")
