@@ -18,10 +18,21 @@ COMMA_BACKTRACK = 20
 class Vocabulary(Protocol):
     """What chunking needs of a tokenizer; see `ClipTokenizer`."""
 
-    start: int
-    end: int
-    padding: int
-    comma: int | None
+    @property
+    def start(self) -> int:
+        """The id that opens a chunk."""
+
+    @property
+    def end(self) -> int:
+        """The id that closes a chunk's text."""
+
+    @property
+    def padding(self) -> int:
+        """The id that fills a chunk after its end."""
+
+    @property
+    def comma(self) -> int | None:
+        """The id of a comma, or None where there is none."""
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`."""

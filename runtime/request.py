@@ -19,6 +19,7 @@ SIDES = (64, 2048)
 MAX_STEPS = 1000
 MAX_CFG = 100.0
 MAX_COUNT = 1000
+MAX_CHARACTERS = 10_000
 MAX_SEED = 2**64 - 1
 _RANDOM_SEEDS = 2**32
 
@@ -145,6 +146,9 @@ def _faults(settings: Settings, count: int, downscale: int) -> list[str]:
             )
         elif not least <= side <= most:
             faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
+    for name, text in (("prompt", settings.prompt), ("negative prompt", settings.negative)):
+        if len(text) > MAX_CHARACTERS:
+            faults.append(f"the {name} has {len(text)} characters: {MAX_CHARACTERS} is the most")
     if not 1 <= settings.steps <= MAX_STEPS:
         faults.append(f"{settings.steps} steps are not possible: choose 1 to {MAX_STEPS}")
     if not (math.isfinite(settings.cfg) and 1 <= settings.cfg <= MAX_CFG):

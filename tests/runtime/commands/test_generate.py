@@ -1,0 +1,191 @@
+"""`runtime generate` on stand-ins: files, results, and what the user got wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engines import backend, layout
+from runtime.__main__ import main
+from runtime.png import read_record
+from tests.runtime.stand_ins import write_bundle
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with bundles/look in it, and stand-ins as the only backend."""
+    write_bundle(tmp_path / "bundles" / "look")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backend, "_MODULES", {"stand-in": "tests.runtime.stand_ins"})
+    return tmp_path
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the program, expecting one line of error and exit status 1."""
+    assert main(["generate", "a cat", *arguments, "--quiet"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("runtime: error: ")
+    return line.removeprefix("runtime: error: ")
+
+
+def test_the_only_bundle_and_out_are_the_defaults(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "a cat"]) == 0
+    (file,) = (workplace / "out").iterdir()
+    settings, origin = read_record(file)
+    assert file.name == f"00001-{settings.seed}.png"
+    assert settings.prompt == "a cat"
+    assert origin.bundle == "stand-in"
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == f"out/{file.name}  seed {settings.seed}"
+    assert "bundles/look on stand-in (formulas; the fastest here)" in captured.out
+    assert "4/4" in captured.err, "the progress bar counts steps"
+
+
+def test_every_option_reaches_the_picture(workplace: Path) -> None:
+    arguments = "--preset cracked --negative dog --seed 7 --steps 3 --cfg 2.5 --sampler ddim"
+    arguments += " --schedule trailing --size 128x64 --clip-skip 2 --backend stand-in --quiet"
+    arguments += " --bundle bundles/look --out cat.png"
+    assert main(["generate", "a cat", *arguments.split()]) == 0
+    settings, origin = read_record(workplace / "cat.png")
+    assert (settings.prompt, settings.negative) == ("cracked skin, a cat", "smooth skin, dog")
+    assert (settings.seed, settings.steps, settings.cfg) == (7, 3, 2.5)
+    assert (settings.sampler, settings.schedule) == ("DDIM", "trailing")
+    assert (settings.width, settings.height, settings.clip_skip) == (128, 64, 2)
+    assert origin.backend == "stand-in"
+
+
+def test_several_prompts_and_pictures_as_json(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "a cat", "a dog", "--n", "2", "--seed", "5", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["backend"] == "stand-in"
+    assert result["bundle"] == "bundles/look"
+    made = result["pictures"]
+    assert [(picture["prompt"], picture["seed"]) for picture in made] == [
+        ("a cat", 5),
+        ("a cat", 6),
+        ("a dog", 5),
+        ("a dog", 6),
+    ]
+    for picture in made:
+        settings, _ = read_record(workplace / picture["file"])
+        assert (settings.prompt, settings.seed) == (picture["prompt"], picture["seed"])
+    assert len({picture["file"] for picture in made}) == 4
+
+
+def test_quiet_says_nothing_but_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_baked_lora_is_stripped_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat <lora:Cracked Skin:1>", "--quiet"]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "<lora:Cracked Skin:1> is ignored" in warning
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--sampler Euler9", "No sampler 'Euler9'; choose one of DPM++ 2M, "),
+        ("--schedule polka", "no schedule 'polka'; choose one of automatic, "),
+        ("--backend abacus", "No backend 'abacus'; choose one of auto, stand-in."),
+        ("--size 100x64", "the width 100 is not a multiple of 8: choose 96 or 104."),
+        ("--size 64x4096", "the height 4096 is not possible: choose 64 to 2048."),
+        ("--steps 0", "0 steps are not possible"),
+        ("--cfg 0", "the guidance scale 0 is not possible"),
+        ("--n 0", "0 pictures at once are not possible"),
+        ("--seed -1", "the seed -1 is not possible"),
+        ("--clip-skip 9", "clip skip 9 is not possible"),
+        ("--preset shiny", "No preset 'shiny'"),
+        ("--bundle nowhere", "There is no bundle at nowhere. Make one with `convert all"),
+        ("--bundle .", "is not a bundle: it holds no bundle.json"),
+        ("--out cat.jpg", "pictures are PNG"),
+        ("--out cat.png --n 2", "2 pictures; give a directory"),
+    ],
+)
+def test_mistakes_are_one_line(
+    workplace: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    assert message in _fails(capsys, *arguments.split())
+    assert sorted(workplace.rglob("*")) == before, "nothing half-written"
+
+
+def test_an_existing_picture_is_kept_without_force(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "cat.png").write_bytes(b"old")
+    assert "exists already. Add --force" in _fails(capsys, "--out", "cat.png")
+    assert (workplace / "cat.png").read_bytes() == b"old"
+    assert main(["generate", "a cat", "--seed", "3", "--out", "cat.png", "--force"]) == 0
+    assert read_record(workplace / "cat.png")[0].seed == 3
+
+
+def test_a_directory_for_the_picture_can_be_in_the_way(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "file").touch()
+    assert "is a file" in _fails(capsys, "--out", "file")
+    assert "is a file" in _fails(capsys, "--out", "file/cat.png")
+
+
+def test_a_place_that_may_not_be_written_is_said_before_any_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "may not be written" in _fails(capsys, "--bundle", "nowhere")
+
+
+def test_without_a_bundle_the_error_says_how_to_make_one(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "bundles").rename(workplace / "elsewhere")
+    assert "convert all --recipe demo --out bundles/demo" in _fails(capsys)
+
+
+def test_of_several_bundles_one_must_be_named(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(workplace / "bundles" / "other")
+    assert "name one with --bundle: bundles/look, bundles/other." in _fails(capsys)
+    assert main(["generate", "a cat", "--bundle", "bundles/other"]) == 0
+
+
+def test_damaged_and_foreign_bundles_are_named(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = workplace / "bundles" / "look"
+    graph = bundle / layout.graph_file(layout.UNET)
+    graph.write_bytes(b"x")
+    assert "unet/model.onnx has 1 bytes instead of 0" in _fails(capsys)
+    graph.unlink()
+    assert "unet/model.onnx is missing" in _fails(capsys)
+    manifest = bundle / layout.BUNDLE_FILE
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "revision": 99}))
+    assert "is of revision 99; this version reads revision 1 only" in _fails(capsys)
+    manifest.write_text("{")
+    assert "cannot be read" in _fails(capsys)
+
+
+def test_errors_are_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--steps", "0", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["kind"] == "SettingError"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["a cat", "--size", "big"], ["a cat", "--steps", "x"], ["a cat", "--strength"]],
+)
+def test_bad_usage_is_exit_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", *arguments])
+    assert caught.value.code == 2
+    assert "usage: runtime" in capsys.readouterr().err

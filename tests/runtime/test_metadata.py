@@ -1,0 +1,136 @@
+"""The webui's text and our record: written, and read back by PIL and by ourselves."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines import __version__
+from engines.errors import InputError
+from runtime.metadata import (
+    Origin,
+    format_parameters,
+    format_record,
+    parse_parameters,
+    parse_record,
+)
+from runtime.png import Picture, read_record
+from runtime.request import Settings
+
+SETTINGS = Settings(
+    "cracked skin, a (cat:1.2)", "blurry", 42, 20, 7.0, "DPM++ 2M", "karras", 512, 768, 1
+)
+ORIGIN = Origin("cracked-skin", "0123456789abcdef" * 4, "cpu")
+PROMPTS = [
+    "a cat",
+    "",
+    "line one\nline two, with commas\n\nand: colons",
+    "Steps: 3, Sampler: none, Size: 1x1",
+    'with "quotes" and \\ backslash',
+    "café 中文 🙂",
+    "a, b,",
+]
+
+
+def test_the_text_has_the_webuis_layout() -> None:
+    assert format_parameters(SETTINGS, ORIGIN) == (
+        "cracked skin, a (cat:1.2)\n"
+        "Negative prompt: blurry\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, "
+        "Size: 512x768, Model hash: 0123456789, Model: cracked-skin, RNG: CPU, "
+        f"Version: fracture-sd {__version__}"
+    )
+
+
+def test_clip_skip_is_said_where_it_is_not_1_and_an_empty_negative_prompt_is_not() -> None:
+    settings = dataclasses.replace(SETTINGS, clip_skip=2, negative="", cfg=7.5)
+    text = format_parameters(settings, ORIGIN)
+    assert "Negative" not in text
+    assert "CFG scale: 7.5, " in text
+    assert ", Model: cracked-skin, Clip skip: 2, RNG: CPU, " in text
+
+
+def test_a_value_with_a_comma_is_quoted() -> None:
+    origin = dataclasses.replace(ORIGIN, bundle='skin, "cracked": v2')
+    text = format_parameters(SETTINGS, origin)
+    assert 'Model: "skin, \\"cracked\\": v2", ' in text
+    assert parse_parameters(text).fields["Model"] == origin.bundle
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("negative", PROMPTS)
+def test_the_text_can_be_taken_apart(prompt: str, negative: str) -> None:
+    settings = dataclasses.replace(SETTINGS, prompt=prompt, negative=negative)
+    parameters = parse_parameters(format_parameters(settings, ORIGIN))
+    assert (parameters.prompt, parameters.negative) == (prompt, negative)
+    assert parameters.fields == {
+        "Steps": "20",
+        "Sampler": "DPM++ 2M",
+        "Schedule type": "Karras",
+        "CFG scale": "7",
+        "Seed": "42",
+        "Size": "512x768",
+        "Model hash": "0123456789",
+        "Model": "cracked-skin",
+        "RNG": "CPU",
+        "Version": f"fracture-sd {__version__}",
+    }
+
+
+def test_a_text_of_the_webui_can_be_taken_apart() -> None:
+    parameters = parse_parameters(
+        "a cat\nin a hat\nNegative prompt: dog,\nlowres\nSteps: 30, Sampler: Euler a, "
+        "Schedule type: Automatic, CFG scale: 5.5, Seed: 1, Size: 512x512, Model hash: cc6cb27103, "
+        'Model: v1-5, Lora hashes: "a: 123, b: 456", Version: v1.10.1'
+    )
+    assert parameters.prompt == "a cat\nin a hat"
+    assert parameters.negative == "dog,\nlowres"
+    assert parameters.fields["Lora hashes"] == "a: 123, b: 456"
+    assert parameters.fields["Sampler"] == "Euler a"
+    assert len(parameters.fields) == 10
+
+
+@pytest.mark.parametrize("prompt", [*PROMPTS, "a\nNegative prompt: b"])
+def test_a_picture_keeps_everything_in_its_file(prompt: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, prompt=prompt, cfg=6.123456789, seed=2**64 - 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (768, 512, 3)).astype(np.uint8)
+    png = Picture(pixels, settings, ORIGIN).png()
+    file = tmp_path / "picture.png"
+    file.write_bytes(png)
+    assert read_record(file) == (settings, ORIGIN)
+    with Image.open(io.BytesIO(png)) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        assert image.info["parameters"] == format_parameters(settings, ORIGIN)
+
+
+def test_files_without_a_record_are_refused(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (8, 8)).save(plain)
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (8, 8)).save(photo)
+    for file in (plain, photo):
+        with pytest.raises(InputError, match="holds no record"):
+            read_record(file)
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    for file in (text, tmp_path / "missing.png"):
+        with pytest.raises(InputError, match="cannot be read as a picture"):
+            read_record(file)
+
+
+def test_damaged_records_are_refused() -> None:
+    content = json.loads(format_record(SETTINGS, ORIGIN))
+    assert parse_record(json.dumps(content)) == (SETTINGS, ORIGIN)
+    with pytest.raises(InputError, match="revision 99; this version reads revision 1"):
+        parse_record(json.dumps({**content, "revision": 99}))
+    with pytest.raises(InputError, match="damaged"):
+        parse_record("{")
+    with pytest.raises(InputError, match="revision None"):
+        parse_record("[]")
+    del content["settings"]["steps"]
+    with pytest.raises(InputError, match=r"damaged: settings: steps is missing"):
+        parse_record(json.dumps(content))

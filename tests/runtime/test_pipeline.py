@@ -1,0 +1,162 @@
+"""The pipeline on stand-ins: what is shared between pictures, and what must not be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines import layout
+from engines.backend import Choice
+from engines.bundle import Bundle
+from engines.errors import BackendError, SettingError
+from runtime.pipeline import Pipeline
+from runtime.png import Picture
+from runtime.request import Request
+from tests.runtime.stand_ins import StandInBackend, open_stand_in
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return open_stand_in(tmp_path_factory.mktemp("bundle"))
+
+
+def _make(
+    bundle: Bundle, *requests: Request, max_batch: int = 4
+) -> tuple[list[Picture], StandInBackend, list[tuple[int, int]]]:
+    backend = StandInBackend()
+    steps: list[tuple[int, int]] = []
+    with Pipeline(bundle, Choice(backend, "asked for"), max_batch) as pipeline:
+        settings = pipeline.settle(requests)
+        pictures = list(
+            pipeline.generate(settings, lambda done, total: steps.append((done, total)))
+        )
+    assert all(session.closed for session in backend.sessions.values())
+    return sorted(pictures, key=lambda picture: picture.settings.seed), backend, steps
+
+
+def test_one_picture(bundle: Bundle) -> None:
+    (picture,), backend, steps = _make(bundle, Request("a cat", seed=3, width=128))
+    assert picture.pixels.shape == (64, 128, 3)
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.std() > 10
+    assert picture.settings.seed == 3
+    assert (picture.origin.bundle, picture.origin.backend) == ("stand-in", "stand-in")
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert backend.sessions[layout.UNET].batches == [2] * 4
+    assert layout.VAE_ENCODER not in backend.sessions
+
+
+BASE = Request("a cat", negative="dog", seed=3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Request("a dog", negative="dog", seed=3),
+        Request("a (cat:1.3)", negative="dog", seed=3),
+        Request("a cat", negative="cow", seed=3),
+        Request("a cat", negative="dog", seed=4),
+        Request("a cat", negative="dog", seed=3, steps=5),
+        Request("a cat", negative="dog", seed=3, cfg=5),
+        Request("a cat", negative="dog", seed=3, sampler="DDIM"),
+        Request("a cat", negative="dog", seed=3, schedule="exponential"),
+        Request("a cat", negative="dog", seed=3, clip_skip=2),
+        Request("a cat", negative="dog", seed=3, preset="cracked"),
+    ],
+)
+def test_every_setting_changes_the_picture(bundle: Bundle, other: Request) -> None:
+    (one,), *_ = _make(bundle, BASE)
+    (again,), *_ = _make(bundle, BASE)
+    (changed,), *_ = _make(bundle, other)
+    np.testing.assert_array_equal(one.pixels, again.pixels)
+    assert not np.array_equal(one.pixels, changed.pixels)
+
+
+def test_company_does_not_change_a_picture(bundle: Bundle) -> None:
+    requests = [
+        Request("a cat", seed=3, count=2),
+        Request("one " * 90, seed=10, steps=7, cfg=1),
+        Request("a dog", seed=20, sampler="DDIM", steps=2),
+        Request("a cow", seed=30, width=128, height=192),
+    ]
+    together, backend, steps = _make(bundle, *requests, max_batch=5)
+    alone = [
+        picture
+        for request in requests
+        for seed in range(request.count)
+        for picture in _make(bundle, request)[0][seed : seed + 1]
+    ]
+    assert [picture.settings for picture in together] == [picture.settings for picture in alone]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+    assert max(backend.sessions[layout.UNET].batches) > 2
+    total = 4 + 4 + 7 + 2 + 4
+    assert steps[0] == (0, total)
+    assert steps[-1] == (total, total)
+    assert steps == sorted(steps)
+
+
+def test_pictures_share_calls_up_to_the_largest_batch(bundle: Bundle) -> None:
+    request = Request("a cat", seed=0, count=5)
+    for max_batch, calls in ((2, 20), (3, 20), (4, 12), (8, 8), (10, 4)):
+        _, backend, _ = _make(bundle, request, max_batch=max_batch)
+        batches = backend.sessions[layout.UNET].batches
+        assert len(batches) == calls
+        assert max(batches) <= max_batch
+
+
+def test_guidance_1_takes_no_negative_half(bundle: Bundle) -> None:
+    _, backend, _ = _make(bundle, Request("a cat", cfg=1))
+    assert backend.sessions[layout.UNET].batches == [1] * 4
+    assert backend.sessions[layout.TEXT_ENCODER].batches == [1]
+
+
+def test_pictures_come_as_soon_as_they_are_finished(bundle: Bundle) -> None:
+    with Pipeline(bundle, Choice(StandInBackend(), ""), 2) as pipeline:
+        settings = pipeline.settle([Request("a", seed=1, count=3)])
+        steps: list[int] = []
+        pictures = pipeline.generate(settings, lambda done, total: steps.append(done))
+        assert next(pictures).settings.seed == 1
+        assert steps[-1] == 4
+        pictures.close()  # type: ignore[attr-defined]
+        (other,) = pipeline.generate(pipeline.settle([Request("b", seed=9)]))
+        (alone,), *_ = _make(bundle, Request("b", seed=9))
+        np.testing.assert_array_equal(other.pixels, alone.pixels)
+
+
+def test_graphs_are_loaded_once_and_late(bundle: Bundle) -> None:
+    backend = StandInBackend()
+    with Pipeline(bundle, Choice(backend, "")) as pipeline:
+        assert not backend.sessions
+        with pytest.raises(SettingError):
+            pipeline.settle([Request("a", steps=0)])
+        too_many = pipeline.settle([Request("a", sampler="DDIM", steps=1000)])
+        with pytest.raises(SettingError, match="1000 steps"):
+            list(pipeline.generate(too_many))
+        assert not backend.sessions, "what is refused loads nothing"
+        for _ in range(2):
+            list(pipeline.generate(pipeline.settle([Request("a")])))
+        assert len(backend.sessions) == 3
+
+
+def test_a_failed_run_leaves_no_slot_behind(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = StandInBackend()
+    with Pipeline(bundle, Choice(backend, "")) as pipeline:
+        list(pipeline.generate(pipeline.settle([Request("a")])))
+        unet = backend.sessions[layout.UNET]
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                unet, "_predict", lambda sample, **_: {layout.OUT_SAMPLE: sample * np.nan}
+            )
+            with pytest.raises(BackendError, match="not finite"):
+                list(pipeline.generate(pipeline.settle([Request("a", count=2)])))
+        unet.batches.clear()
+        list(pipeline.generate(pipeline.settle([Request("a")])))
+        assert unet.batches == [2] * 4
+
+
+def test_a_backend_that_does_not_exist_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="No backend 'abacus'; choose one of auto"):
+        Pipeline.open(bundle.path, "abacus")

@@ -1,0 +1,116 @@
+"""The webui's grammar, on examples worked by hand from its documentation.
+
+https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#attentionemphasis
+"""
+
+import pytest
+
+from engines.errors import SettingError
+from runtime.prompt import parse_prompt
+
+
+def _spans(prompt: str) -> list[tuple[str, float]]:
+    (section,) = parse_prompt(prompt)
+    return [(span.text, round(span.weight, 9)) for span in section]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spans"),
+    [
+        ("", []),
+        ("plain text, with commas", [("plain text, with commas", 1)]),
+        ("a (word)", [("a ", 1), ("word", 1.1)]),
+        ("a ((word))", [("a ", 1), ("word", 1.21)]),
+        ("a [word] b", [("a ", 1), ("word", 0.909090909), (" b", 1)]),
+        ("(word:1.5)", [("word", 1.5)]),
+        ("(word:0.25)", [("word", 0.25)]),
+        ("(word : 1.5 )", [("word ", 1.5)]),
+        ("(word:.5)", [("word", 0.5)]),
+        ("(word:2.)", [("word", 2)]),
+        ("(word:-1)", [("word", -1)]),
+        ("(a (b:1.5) c)", [("a ", 1.1), ("b", 1.65), (" c", 1.1)]),
+        ("((a:1.5))", [("a", 1.65)]),
+        ("[(a)]", [("a", 1)]),
+        ("(a)(b)", [("ab", 1.1)]),
+        ("(a) (b)", [("a", 1.1), (" ", 1), ("b", 1.1)]),
+        ("()", []),
+    ],
+)
+def test_brackets_weigh(prompt: str, spans: list[tuple[str, float]]) -> None:
+    assert _spans(prompt) == spans
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spans"),
+    [
+        (r"\(word\)", [("(word)", 1)]),
+        (r"\[word\]", [("[word]", 1)]),
+        (r"(a \(b\))", [("a (b)", 1.1)]),
+        (r"a \\ b", [("a \\ b", 1)]),
+        (r"a \b", [("a b", 1)]),
+        (r"(word\:1.5)", [("word", 1.5)]),
+        (r"\(word:1.5)", [("(word:1.5)", 1)]),
+        ("a\\", [("a", 1)]),
+    ],
+)
+def test_a_backslash_makes_brackets_text(prompt: str, spans: list[tuple[str, float]]) -> None:
+    assert _spans(prompt) == spans
+
+
+@pytest.mark.parametrize(
+    ("prompt", "spans"),
+    [
+        ("a (b", [("a ", 1), ("b", 1.1)]),
+        ("(a (b", [("a ", 1.1), ("b", 1.21)]),
+        ("a [b", [("a ", 1), ("b", 0.909090909)]),
+        ("a) b", [("a) b", 1)]),
+        ("a] b", [("a] b", 1)]),
+        ("a:1.5) b", [("a:1.5) b", 1)]),
+        ("a :) b", [("a :) b", 1)]),
+        ("(a :) b", [("a :", 1.1), (" b", 1)]),
+        ("time 10:30", [("time 10:30", 1)]),
+        ("(a:b)", [("a:b", 1.1)]),
+        ("(a:1.2.3)", [("a:1.2.3", 1.1)]),
+        ("(a [b) c]", [("a ", 1.1), ("b", 1), (" c", 0.909090909)]),
+    ],
+)
+def test_unbalanced_brackets(prompt: str, spans: list[tuple[str, float]]) -> None:
+    assert _spans(prompt) == spans
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sections"),
+    [
+        ("a BREAK b", [["a"], ["b"]]),
+        ("a,\n BREAK \nb BREAK c", [["a,"], ["b"], ["c"]]),
+        ("BREAK a", [[], ["a"]]),
+        ("a BREAK", [["a"], []]),
+        ("BREAKFAST break", [["BREAKFAST break"]]),
+        ("(a BREAK b:2)", [["a"], ["b"]]),
+    ],
+)
+def test_break_divides(prompt: str, sections: list[list[str]]) -> None:
+    assert [[span.text for span in section] for section in parse_prompt(prompt)] == sections
+
+
+def test_weights_reach_across_a_break() -> None:
+    first, second = parse_prompt("(a BREAK b:2)")
+    assert [first[0].weight, second[0].weight] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[cat:dog:0.5]", "[dog:0.5]", "[cat::10]", "a [cat|dog]", "[a (b|c)]", "a AND b"]
+)
+def test_prompts_that_change_on_the_way_are_refused(prompt: str) -> None:
+    with pytest.raises(SettingError, match="not supported") as caught:
+        parse_prompt(prompt)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prompt", [r"\[cat:dog:0.5\]", "(cat:0.5)", "a|b", "[a, b: c]", "sANDy"])
+def test_what_only_looks_like_it_is_not(prompt: str) -> None:
+    assert parse_prompt(prompt)
+
+
+def test_a_long_prompt_takes_no_long_time() -> None:
+    assert len(parse_prompt("(((" * 10_000 + "a" + ":1.1)" * 30_000)) == 1
