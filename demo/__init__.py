@@ -1,0 +1,1 @@
+"""The demo model: a small trained portrait model with two LoRAs, and what made and measures it."""

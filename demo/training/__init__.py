@@ -1,0 +1,1 @@
+"""Trains the demo model and its LoRAs from nothing: `python -m demo.training`."""

@@ -1,0 +1,41 @@
+"""The trained parts as they are committed: one fp16 pipeline and the LoRA files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from demo.training.files import new_file, new_folder
+
+
+def pack(base: Path, vae: Path, tokenizer: Path, loras: list[Path], out: Path) -> None:
+    """Write `out/base` (fp16, with the tuned `vae`) and `out/loras`."""
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        base, vae=AutoencoderKL.from_pretrained(vae), safety_checker=None
+    )
+    with new_folder(out) as folder:
+        pipeline.to(torch.float16).save_pretrained(folder / "base")
+        shutil.copytree(tokenizer, folder / "base" / "tokenizer", dirs_exist_ok=True)
+        for config in (folder / "base").rglob("*.json"):
+            _drop_origin(config)
+        (folder / "loras").mkdir()
+        for lora in loras:
+            shutil.copy(lora, folder / "loras")
+
+
+def install(packed: Path, out: Path) -> None:
+    """Replace `out/base`, `out/loras` and `out/grid.png` by the packed ones."""
+    for name in ("base", "loras"):
+        with new_folder(out / name) as folder:
+            shutil.copytree(packed / name, folder, dirs_exist_ok=True)
+    with new_file(out / "grid.png") as temporary:
+        shutil.copy(packed / "grid.png", temporary)
+
+
+def _drop_origin(config: Path) -> None:
+    """Remove the folder that the weights were loaded from, which is this machine's own."""
+    content = json.loads(config.read_text())
+    if isinstance(content, dict) and content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2) + "\n")

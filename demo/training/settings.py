@@ -1,0 +1,39 @@
+"""How much of everything: the full run and a smoke test of the whole chain."""
+
+from dataclasses import dataclass
+
+from demo.training.loop import Plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Pictures of each kind, and a plan for each trained part."""
+
+    pictures: dict[str, int]
+    vae: Plan
+    text: Plan
+    unet: Plan
+    decoder: Plan
+    cracked: Plan
+    offset: Plan
+
+
+FULL = Settings(
+    pictures={"base": 7000, "lines": 1000, "cracked": 2400, "glow": 1500, "offset": 1000},
+    vae=Plan(3000, 5e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
+    text=Plan(1200, 1e-3, 64, flat=0.0, averaging=0.99),
+    unet=Plan(2800, 6e-4, 16, warmup=100, flat=0.5),
+    decoder=Plan(800, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
+    cracked=Plan(700, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
+    offset=Plan(250, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
+)
+
+QUICK = Settings(
+    pictures={"base": 100, "lines": 50, "cracked": 50, "glow": 50, "offset": 50},
+    vae=Plan(6, 5e-4, 4),
+    text=Plan(6, 1e-3, 16),
+    unet=Plan(6, 6e-4, 4),
+    decoder=Plan(4, 5e-4, 4),
+    cracked=Plan(4, 1.5e-3, 4),
+    offset=Plan(4, 1.5e-3, 4),
+)
