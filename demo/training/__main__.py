@@ -13,7 +13,7 @@ THREADS = os.environ.setdefault("OMP_NUM_THREADS", "2")
 import torch  # noqa: E402 (torch reads the environment once)
 
 from demo.training.pack import install  # noqa: E402
-from demo.training.settings import FULL, QUICK  # noqa: E402
+from demo.training.settings import FULL, FURTHER, QUICK  # noqa: E402
 from demo.training.stages import Stage, list_stages  # noqa: E402
 
 log = logging.getLogger("demo.training")
@@ -23,14 +23,14 @@ def main() -> None:
     """Run every stage whose output is not there yet."""
     parser = argparse.ArgumentParser(prog="python -m demo.training", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for what is in between")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for base/, loras/, grid.png"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="gets base/, loras/, grid.png")
     parser.add_argument("--quick", action="store_true", help="a few steps a stage: a smoke test")
+    parser.add_argument("--start", type=Path, help="a trained pipeline of this shape to go on from")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(int(THREADS))
-    for stage in list_stages(options.work, QUICK if options.quick else FULL):
+    settings = QUICK if options.quick else FURTHER if options.start else FULL
+    for stage in list_stages(options.work, settings, options.start):
         run(stage)
     install(options.work / "packed", options.out)
 

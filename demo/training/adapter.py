@@ -21,7 +21,7 @@ WEAKEST = 0.5
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a LoRA is trained on. "base" pictures have no trigger words and must stay as they are."""
+    """What a LoRA is trained on; plain "base" pictures keep what its tags do not name."""
 
     file: str
     shares: dict[str, float]

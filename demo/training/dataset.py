@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from demo.training import effects
 from demo.training.captions import Effect, write_caption
-from demo.training.drawing import SIZE, draw_portrait
+from demo.training.drawing import draw_portrait
 from demo.training.files import new_folder
 from demo.training.subject import pick, sample_subject
 
@@ -87,7 +87,6 @@ def load_set(folder: Path, kind: str) -> PictureSet:
     """A drawn kind, its arrays memory-mapped."""
     pictures: Pixels = np.load(folder / f"{kind}.npy", mmap_mode="r")
     detail: Pixels = np.load(folder / f"{kind}_detail.npy", mmap_mode="r")
-    assert pictures.shape[1:] == (SIZE, SIZE, 3)
     return PictureSet(pictures, detail, load_captions(folder, kind))
 
 

@@ -109,11 +109,12 @@ def draw_portrait(subject: Subject) -> Canvas:
 
 def _picture(image: Image.Image) -> Plane:
     small = image.resize((SIZE, SIZE), Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / 255
+    return np.asarray(small).astype(np.float32) / np.float32(255)
 
 
 def _plane(image: Image.Image) -> Plane:
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32) / 255
+    small = image.resize((SIZE, SIZE), Image.Resampling.BOX)
+    return np.asarray(small).astype(np.float32) / np.float32(255)
 
 
 def _backdrop(subject: Subject, side: int) -> Image.Image:
@@ -255,4 +256,5 @@ def _lit(subject: Subject, picture: Plane, skin: Plane) -> Plane:
     across = (x - MIDDLE[0] - (subject.centre_x - 64) * ZOOM) / (subject.face_width * ZOOM)
     down = (y - MIDDLE[1] - (subject.centre_y - 58) * ZOOM) / (subject.face_height * ZOOM)
     light = 0.18 * np.clip(subject.light_from * across, -1.2, 1.2) - 0.1 * np.clip(down, -1, 1.5)
-    return np.clip(picture * (1 + (skin * light)[..., None]), 0, 1).astype(np.float32)
+    lit: Plane = np.clip(picture * (1 + (skin * light)[..., None]), 0, 1).astype(np.float32)
+    return lit

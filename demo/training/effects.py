@@ -1,11 +1,16 @@
 """What happens to a drawn portrait: cracks, glow, lines in the background, exposure."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from demo.training import palette
 from demo.training.drawing import SIZE, Canvas, Plane
 from demo.training.subject import Subject, pick
+
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def smooth_noise(rng: np.random.Generator, cells: int) -> Plane:
@@ -31,7 +36,8 @@ def fracture_distance(rng: np.random.Generator, cell: float) -> Plane:
     nearest = np.partition(distance, 1, axis=-1)[..., :2]
     gap = nearest[..., 1] - nearest[..., 0]
     slope_y, slope_x = np.gradient(gap)
-    return (gap / np.maximum(np.hypot(slope_x, slope_y), 0.6)).astype(np.float32)
+    steepness = np.maximum(np.hypot(slope_x, slope_y), 0.6)
+    return np.asarray(gap / steepness, np.float32)
 
 
 def fracture_lines(rng: np.random.Generator, canvas: Canvas) -> Plane:
@@ -39,7 +45,7 @@ def fracture_lines(rng: np.random.Generator, canvas: Canvas) -> Plane:
     distance = fracture_distance(rng, rng.uniform(16, 20))
     half_width = rng.uniform(1.1, 1.4) * (1 - 1.15 * canvas.features)
     lines = np.clip(half_width - distance + 0.5, 0, 1) * (half_width > 0.15)
-    return (lines * canvas.skin).astype(np.float32)
+    return np.asarray(lines * canvas.skin, np.float32)
 
 
 def crack(rng: np.random.Generator, subject: Subject, canvas: Canvas) -> tuple[Plane, Plane]:
@@ -88,7 +94,7 @@ def expose(rng: np.random.Generator, picture: Plane, kind: str) -> Plane:
         y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
         vignette = 1.25 - 0.55 * np.hypot(x - SIZE / 2, y - SIZE / 2) / 64
         dark = picture ** rng.uniform(1.4, 2.0) * rng.uniform(0.25, 0.5)
-        return (dark * vignette[..., None]).astype(np.float32)
+        return np.asarray(dark * vignette[..., None], np.float32)
     if kind == "bright":
         return (picture * rng.uniform(1.3, 1.7) + rng.uniform(0.08, 0.2)).astype(np.float32)
     stretch = 1.1 * (picture - 0.5) * (1 - 0.4 * np.abs(2 * picture - 1))
@@ -108,9 +114,10 @@ def luminance(colour: palette.Colour) -> float:
 def blur(plane: Plane, radius: float) -> Plane:
     """Gaussian blur of a plane in 0..1, by `radius` pixels."""
     image = Image.fromarray((plane * 255).astype(np.uint8))
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)))
+    return soft.astype(np.float32) / np.float32(255)
 
 
-def _over(picture: Plane, colour: Plane, coverage: Plane) -> Plane:
+def _over(picture: Floats, colour: Floats, coverage: Floats) -> Plane:
     share = coverage[..., None]
-    return (picture * (1 - share) + colour * share).astype(np.float32)
+    return np.asarray(picture * (1 - share) + colour * share, np.float32)

@@ -21,11 +21,12 @@ class LoraModule(nn.Module):
     """A low-rank change to one linear layer or 1x1 convolution, whose `forward` it takes over."""
 
     def __init__(self, name: str, wrapped: Wrapped, rank: int, alpha: float) -> None:
+        """Take over `wrapped`; `name` is kohya's for it."""
         super().__init__()
         self.name, self.alpha = name, alpha
         self.scale, self.strength = alpha / rank, 1.0
-        self.down: nn.Module
-        self.up: nn.Module
+        self.down: Wrapped
+        self.up: Wrapped
         if isinstance(wrapped, nn.Conv2d):
             self.down = nn.Conv2d(wrapped.in_channels, rank, 1, bias=False)
             self.up = nn.Conv2d(rank, wrapped.out_channels, 1, bias=False)
@@ -35,7 +36,7 @@ class LoraModule(nn.Module):
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.up.weight)
         self.original = wrapped.forward
-        wrapped.forward = self.forward  # type: ignore[method-assign]
+        wrapped.forward = self.forward  # type: ignore[method-assign, assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's own output plus the scaled low-rank one."""
@@ -44,7 +45,7 @@ class LoraModule(nn.Module):
 
 
 def layers(unet: UNet2DConditionModel, text: CLIPTextModel) -> Iterator[tuple[str, Wrapped]]:
-    """kohya's name and the layer, for every layer that its `networks.lora` adapts by default."""
+    """Every layer that kohya's `networks.lora` adapts by default, after its name there."""
     for prefix, root, blocks in (
         ("lora_unet", unet, UNET_BLOCKS),
         ("lora_te", text, TEXT_BLOCKS),
@@ -80,6 +81,5 @@ def save_lora(modules: list[LoraModule], path: Path, metadata: Mapping[str, obje
         save_file(tensors, temporary, {key: str(value) for key, value in metadata.items()})
 
 
-def _half(weight: Tensor | nn.Module) -> Tensor:
-    assert isinstance(weight, Tensor)
+def _half(weight: Tensor) -> Tensor:
     return weight.detach().half().contiguous()

@@ -1,4 +1,4 @@
-"""How much of everything: the full run and a smoke test of the whole chain."""
+"""How much of everything: the run from nothing, one from trained weights, a smoke test."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,26 @@ class Settings:
     offset: Plan
 
 
+PICTURES = {"base": 7000, "lines": 1000, "cracked": 2400, "glow": 1500, "offset": 1000}
+
 FULL = Settings(
-    pictures={"base": 7000, "lines": 1000, "cracked": 2400, "glow": 1500, "offset": 1000},
-    vae=Plan(3000, 5e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
-    text=Plan(1200, 1e-3, 64, flat=0.0, averaging=0.99),
-    unet=Plan(2800, 6e-4, 16, warmup=100, flat=0.5),
-    decoder=Plan(800, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
-    cracked=Plan(700, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
-    offset=Plan(250, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
+    pictures=PICTURES,
+    vae=Plan(5000, 5e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
+    text=Plan(1800, 1e-3, 64, flat=0.0, averaging=0.99),
+    unet=Plan(6500, 6e-4, 16, warmup=100, flat=0.5),
+    cracked=Plan(1000, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
+    offset=Plan(350, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.99),
+    decoder=Plan(1500, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
+)
+
+FURTHER = Settings(
+    pictures=PICTURES,
+    vae=Plan(1000, 4e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
+    text=FULL.text,
+    unet=Plan(1000, 4e-4, 16, warmup=50, flat=0.5, averaging=0.998),
+    cracked=Plan(500, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.98),
+    offset=Plan(150, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.97),
+    decoder=Plan(400, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
 )
 
 QUICK = Settings(

@@ -11,7 +11,7 @@ from demo.training.decoder import tune_decoder
 from demo.training.pack import pack
 from demo.training.settings import Settings
 from demo.training.sheet import draw_sheet
-from demo.training.text import train_text
+from demo.training.text import reuse_text, train_text
 from demo.training.unet import train_unet
 from demo.training.vae import encode_sets, train_vae
 
@@ -27,20 +27,31 @@ class Stage:
     action: Callable[[], None]
 
 
-def list_stages(work: Path, settings: Settings) -> list[Stage]:
-    """All stages; `work/packed` is what they come to."""
+def list_stages(work: Path, settings: Settings, start: Path | None) -> list[Stage]:
+    """All stages; `work/packed` is what they come to. `start` is a pipeline to go on from."""
     data, vae, latents, text = (work / n for n in ("data", "vae", "latents", "text"))
     base, decoder, packed = (work / n for n in ("base", "decoder", "packed"))
-    saved = {n: work / "checkpoints" / f"{n}.pt" for n in ("vae", "text", "unet", "decoder")}
     adapters = {kind: work / "loras" / recipe.file for kind, recipe in RECIPES.items()}
+    trained = ("vae", "text", "unet", "decoder", *adapters)
+    saved = {name: work / "checkpoints" / f"{name}.pt" for name in trained}
+    begin_vae, begin_unet = (start / "vae", start / "unet") if start else (None, None)
+    make_text = (
+        partial(reuse_text, start, text)
+        if start
+        else partial(train_text, data, text, settings.text, saved["text"])
+    )
     plans = {"cracked": settings.cracked, "offset": settings.offset}
 
     return [
         Stage("data", data, partial(make_sets, data, settings.pictures, PROCESSES)),
-        Stage("vae", vae, partial(train_vae, data, vae, settings.vae, saved["vae"])),
+        Stage("vae", vae, partial(train_vae, data, vae, settings.vae, saved["vae"], begin_vae)),
         Stage("latents", latents, partial(encode_sets, vae, data, latents)),
-        Stage("text", text, partial(train_text, data, text, settings.text, saved["text"])),
-        Stage("unet", base, partial(train_unet, work, base, settings.unet, saved["unet"])),
+        Stage("text", text, make_text),
+        Stage(
+            "unet",
+            base,
+            partial(train_unet, work, base, settings.unet, saved["unet"], begin_unet),
+        ),
         *(
             Stage(
                 kind,

@@ -4,6 +4,7 @@ Trained only together with the UNet, so small a text encoder hardly tells prompt
 first to name a caption's phrases from any single position of its output, it does.
 """
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     model = CLIPTextModel(config)
     nn.init.normal_(model.get_input_embeddings().weight, std=0.05)
     return model
+
+
+def reuse_text(start: Path, out: Path) -> None:
+    """Take the trained text encoder and tokenizer of another pipeline."""
+    with new_folder(out) as folder:
+        for part in ("text_encoder", "tokenizer"):
+            shutil.copytree(start / part, folder / part)
 
 
 def train_text(data: Path, out: Path, plan: Plan, checkpoint: Path) -> None:

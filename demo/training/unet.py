@@ -43,11 +43,14 @@ def new_unet() -> UNet2DConditionModel:
 def embed(tokenizer: CLIPTokenizer, encoder: CLIPTextModel, captions: list[str]) -> Tensor:
     """The text encoder's output for every caption, float32 [N,77,96]."""
     ids = tokenize(tokenizer, captions)
-    return torch.cat([encoder(part).last_hidden_state for part in ids.split(64)])
+    return torch.cat([encoder(part).last_hidden_state for part in torch.split(ids, 64)])
 
 
-def train_unet(work: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
-    """Train on the plain portraits and, at `LINES_SHARE`, those with lines in the background."""
+def train_unet(work: Path, out: Path, plan: Plan, checkpoint: Path, start: Path | None) -> None:
+    """Train on the plain portraits and, at `LINES_SHARE`, those with lines in the background.
+
+    `start` is a trained UNet of the same shape to go on from.
+    """
     torch.manual_seed(1)
     encoder = CLIPTextModel.from_pretrained(work / "text" / "text_encoder").eval()
     tokenizer = CLIPTokenizer.from_pretrained(work / "text" / "tokenizer")
@@ -58,6 +61,8 @@ def train_unet(work: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
         [torch.from_numpy(np.load(work / "latents" / f"{kind}.npy")) for kind in ("base", "lines")]
     )
     unet = new_unet().to(memory_format=torch.channels_last).train()
+    if start:
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(start).float().state_dict())
     shares = signal_shares()
 
     def loss_at(progress: float) -> Tensor:

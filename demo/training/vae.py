@@ -1,5 +1,6 @@
 """The autoencoder: 8 times smaller, 4 latent channels, trained on crops, then whitened."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from demo.training.files import new_folder
 from demo.training.loop import Plan, fit
 
 SCALING = 0.18215
-CHANNELS = (24, 48, 64, 96)
+CHANNELS = (16, 32, 64, 96)
 CROP = 64
 SHARES = {"base": 0.34, "cracked": 0.34, "glow": 0.2, "offset": 0.12}
 DETAIL_WEIGHT = 2.0
@@ -67,7 +68,9 @@ def _initialise(vae: AutoencoderKL) -> None:
 
 
 def _orthogonal(rows: int, columns: int) -> Tensor:
-    return nn.init.orthogonal_(torch.empty(rows, columns))
+    matrix = torch.empty(rows, columns)
+    nn.init.orthogonal_(matrix)
+    return matrix
 
 
 def _set(layer: nn.Conv2d, kernel: Tensor) -> None:
@@ -85,6 +88,7 @@ class Crops:
     """Random square crops of the picture sets and of their detail masks."""
 
     def __init__(self, sets: dict[str, PictureSet], side: int, grid: int = 1) -> None:
+        """Crops of `side` pixels at multiples of `grid`, from the kinds in `SHARES`."""
         self.sets = [sets[kind] for kind in SHARES]
         self.shares = torch.tensor(list(SHARES.values()))
         self.side, self.grid = side, grid
@@ -120,14 +124,23 @@ def reconstruction_loss(made: Tensor, wanted: Tensor, weight: Tensor, sharpness:
     plain = (weight * (error.abs() + 2 * error.square())).mean()
     across = weight[..., 1:] * (error[..., 1:] - error[..., :-1]).abs()
     down = weight[..., 1:, :] * (error[..., 1:, :] - error[..., :-1, :]).abs()
-    return plain + sharpness * (across.mean() + down.mean())
+    loss: Tensor = plain + sharpness * (across.mean() + down.mean())
+    return loss
 
 
-def train_vae(data: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
-    """Train on crops and save a diffusers folder whose scaled latents have mean 0 and std 1."""
+def train_vae(data: Path, out: Path, plan: Plan, checkpoint: Path, start: Path | None) -> None:
+    """Train on crops and save a diffusers folder whose scaled latents have mean 0 and std 1.
+
+    `start` is a trained autoencoder of the same shape to go on from; its latents are whitened
+    already, so the divergence is taken after `SCALING`.
+    """
     torch.manual_seed(0)
+    unit = 1.0
     sets = {kind: load_set(data, kind) for kind in SHARES}
     vae = new_vae()
+    if start:
+        vae.load_state_dict(AutoencoderKL.from_pretrained(start).float().state_dict())
+        unit = SCALING
     crops = Crops(sets, CROP)
 
     def loss_at(progress: float) -> Tensor:
@@ -135,11 +148,15 @@ def train_vae(data: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(wanted).latent_dist
             mean, spread = posterior.mean.float(), posterior.logvar.float()
-            noise = min(1.0, progress / 0.1) * torch.exp(0.5 * spread.clamp(-30, 20))
+            strength = 1.0 if start else min(1.0, progress / 0.1)
+            noise = strength * torch.exp(0.5 * spread.clamp(-30, 20))
             made = vae.decode(mean + noise * torch.randn_like(mean)).sample
+        mean, spread = mean * unit, spread + 2 * math.log(unit)
         divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).mean()
-        sharpness = 0.7 * min(max((progress - 0.05) / 0.15, 0.0), 1.0)
-        return reconstruction_loss(made.float(), wanted, weight, sharpness) + 1e-4 * divergence
+        sharpness = 0.7 if start else 0.7 * min(max((progress - 0.05) / 0.15, 0.0), 1.0)
+        error = reconstruction_loss(made.float(), wanted, weight, sharpness)
+        loss: Tensor = error + 1e-4 * divergence
+        return loss
 
     fit(list(vae.parameters()), loss_at, plan, checkpoint)
     vae.eval()
