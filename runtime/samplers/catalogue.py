@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.ddim import ddim
-from runtime.samplers.dpmpp_2m import dpmpp_2m
+from runtime.samplers.dpm2 import dpm2, dpm2_ancestral
+from runtime.samplers.dpmpp_2m import dpmpp_2m, dpmpp_2m_sde
+from runtime.samplers.euler import euler, euler_ancestral
+from runtime.samplers.heun import heun
+from runtime.samplers.lms import lms
 from runtime.samplers.schedules import (
     NORMAL,
     SIGMA_SEQUENCES,
     SPACINGS,
     Grid,
     check_steps,
+    fractional_grid,
     integer_grid,
 )
 from runtime.samplers.table import Table
@@ -32,29 +37,40 @@ class Sampler:
     """One sampler: its name, diffusers' class for it, and the schedules that it can follow.
 
     `automatic` is the schedule that the webui gives it when none is asked for; diffusers' class
-    by itself follows the model's own spacing.
+    by itself follows the model's own spacing. `diffusers_name` is None where the class needs
+    options to be this sampler.
     """
 
     name: str
-    diffusers_name: str
+    diffusers_name: str | None
     automatic: str
     schedules: tuple[str, ...]
     make: _Make
 
 
-def _on_grid(
-    grid: Callable[[NoiseSchedule, str, int], Grid], solver: Callable[[Grid, int], Table]
-) -> _Make:
-    def make(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int) -> Table:
-        return solver(grid(noise_schedule, schedule, steps), first_step)
+def _integer(solver: Callable[[Grid, int], Table]) -> _Make:
+    return lambda noise_schedule, schedule, steps, first_step: solver(
+        integer_grid(noise_schedule, schedule, steps), first_step
+    )
 
-    return make
+
+def _fractional(solver: Callable[[Grid, int], Table]) -> _Make:
+    return lambda noise_schedule, schedule, steps, first_step: solver(
+        fractional_grid(noise_schedule, schedule, steps), first_step
+    )
 
 
 SAMPLERS = (
+    Sampler("DPM++ 2M", "DPMSolverMultistepScheduler", "karras", _ALL, _integer(dpmpp_2m)),
+    Sampler("DPM++ 2M SDE", None, "exponential", _ALL, _integer(dpmpp_2m_sde)),
+    Sampler("Euler", "EulerDiscreteScheduler", NORMAL, _ALL, _fractional(euler)),
     Sampler(
-        "DPM++ 2M", "DPMSolverMultistepScheduler", "karras", _ALL, _on_grid(integer_grid, dpmpp_2m)
+        "Euler a", "EulerAncestralDiscreteScheduler", NORMAL, _ALL, _fractional(euler_ancestral)
     ),
+    Sampler("Heun", "HeunDiscreteScheduler", NORMAL, _ALL, _fractional(heun)),
+    Sampler("LMS", "LMSDiscreteScheduler", NORMAL, _ALL, _fractional(lms)),
+    Sampler("DPM2", "KDPM2DiscreteScheduler", "karras", _ALL, dpm2),
+    Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", "karras", _ALL, dpm2_ancestral),
     Sampler("DDIM", "DDIMScheduler", NORMAL, _SPACED, ddim),
 )
 
@@ -111,7 +127,7 @@ def _find_sampler(name: str) -> tuple[Sampler, str]:
     for entry in SAMPLERS:
         if plain == _plain(entry.name):
             return entry, entry.automatic
-        if plain == _plain(entry.diffusers_name):
+        if entry.diffusers_name and plain == _plain(entry.diffusers_name):
             return entry, NORMAL
         for schedule in entry.schedules:
             if plain == f"{_plain(entry.name)} {schedule}":

@@ -31,11 +31,13 @@ class Grid:
         schedule: the schedule's name.
         timesteps: [steps], falling, as the model is told.
         sigmas: [steps + 1], falling, noise-to-signal ratios; the last is where the run ends.
+        initial_noise_scale: what multiplies the noise that a picture from nothing starts from.
     """
 
     schedule: str
     timesteps: Floats
     sigmas: Floats
+    initial_noise_scale: float
 
     @property
     def steps(self) -> int:
@@ -100,11 +102,15 @@ def integer_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Gr
         sigmas = SIGMA_SEQUENCES[schedule](trained[0], trained[-1], steps)
         timesteps = timesteps_of(sigmas, noise_schedule)
         timesteps = timesteps.round() if schedule == "karras" else np.trunc(timesteps)
-    return Grid(schedule, timesteps, _end_at_zero(sigmas))
+    return Grid(schedule, timesteps, _end_at_zero(sigmas), initial_noise_scale=1.0)
 
 
 def fractional_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
-    """The grid of the samplers that diffusers has from k-diffusion, ending at sigma 0."""
+    """The grid of the samplers that diffusers has from k-diffusion, ending at sigma 0.
+
+    x there is latent + sigma * noise. The noise that a picture starts from stands for latent
+    and noise together unless the spacing reaches the last timestep.
+    """
     trained = noise_schedule.sigmas
     default = "linspace"
     spacing = spacing_of(schedule, noise_schedule, default)
@@ -118,7 +124,10 @@ def fractional_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) ->
     if spacing is None:
         sigmas = SIGMA_SEQUENCES[schedule](sigmas[-1], sigmas[0], steps)
         timesteps = _through_float32(timesteps_of(sigmas, noise_schedule))
-    return Grid(schedule, timesteps, _end_at_zero(sigmas))
+    sigmas = _end_at_zero(sigmas)
+    highest = float(sigmas[0])
+    scale = math.sqrt(highest**2 + 1) if chosen == "leading" else highest
+    return Grid(schedule, timesteps, sigmas, scale)
 
 
 def karras_sigmas(lowest: float, highest: float, steps: int) -> Floats:
@@ -148,6 +157,11 @@ def timesteps_of(sigmas: Floats, noise_schedule: NoiseSchedule) -> Floats:
     weight = np.clip((trained[low] - wanted) / (trained[low] - trained[low + 1]), 0, 1)
     timesteps: Floats = (1 - weight) * low + weight * (low + 1)
     return timesteps
+
+
+def timestep_of(sigma: float, noise_schedule: NoiseSchedule) -> float:
+    """The fractional timestep at which training had this sigma."""
+    return float(timesteps_of(np.array([sigma]), noise_schedule)[0])
 
 
 def check_steps(steps: int, first_step: int) -> None:

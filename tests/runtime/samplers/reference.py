@@ -1,8 +1,8 @@
 """diffusers' schedulers as the oracle, made to compute in float64.
 
-A scheduler here keeps its own float32 timesteps and sigmas, but its steps run in float64: the
-name `torch` inside its module is replaced by one whose `float32` is float64. Its noise comes
-from outside. So a table can be compared with it to rounding in float64.
+A scheduler here keeps its own float32 timesteps and sigmas, but what it makes of them it
+computes in float64: the name `torch` inside its module is replaced by one whose `float32` is
+float64. Its noise comes from outside. So only the last bits of the sigmas differ.
 """
 
 import sys
@@ -50,9 +50,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class _Float64Torch:
-    """The module torch, with float64 under the name float32."""
+    """The module torch, with float64 under the name float32 and for arrays of float32."""
 
     float32 = torch.float64
+
+    def from_numpy(self, array: NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.double() if tensor.dtype == torch.float32 else tensor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -69,20 +73,33 @@ class Reference:
         steps: int,
         first_step: int = 0,
         step_arguments: dict[str, Any] | None = None,
+        grid_of: str | None = None,
+        sliced: bool = False,
     ) -> None:
+        """Set up `class_name`.
+
+        With the grid of the class `grid_of`, where its own knows fewer schedules; and where its
+        way to start late is wrong, with its grid `sliced` instead.
+        """
         saved = diffusers.PNDMScheduler.from_config(config)
         self.scheduler = getattr(diffusers, class_name).from_config(saved.config, **options)
-        self.scheduler.set_timesteps(steps)
+        with self._in_float64(iter(())):
+            self.scheduler.set_timesteps(steps)
+        if grid_of is not None:
+            other = getattr(diffusers, grid_of).from_config(saved.config, **options)
+            other.set_timesteps(steps)
+            self.scheduler.timesteps, self.scheduler.sigmas = other.timesteps, other.sigmas.double()
+        self.initial_noise_scale = float(self.scheduler.init_noise_sigma)
         first_row = first_step * self.scheduler.order
+        if sliced:
+            self.scheduler.timesteps = self.scheduler.timesteps[first_row:]
+            self.scheduler.sigmas = self.scheduler.sigmas[first_row:]
+            first_row = 0
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(first_row)
         self.timesteps = self.scheduler.timesteps[first_row:]
-        self.initial_noise_scale = float(self.scheduler.init_noise_sigma)
+        self.scheduler.alphas_cumprod = self.scheduler.alphas_cumprod.double()
         self._step_arguments = step_arguments or {}
-        for name, value in vars(self.scheduler).items():
-            is_float32 = isinstance(value, torch.Tensor) and value.dtype == torch.float32
-            if is_float32 and name != "timesteps":
-                setattr(self.scheduler, name, value.double())
 
     def start(self) -> tuple[float, float]:
         """The factors of latent and noise in diffusers' add_noise at the first row."""

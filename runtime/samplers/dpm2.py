@@ -1,0 +1,69 @@
+"""DPM-Solver-2 for the predicted noise, plain and ancestral: Lu et al. 2022, arXiv:2206.00927."""
+
+import math
+
+from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.levels import ancestral_step, input_scale
+from runtime.samplers.schedules import Grid, fractional_grid, timestep_of
+from runtime.samplers.table import Row, Table, basis, table_from_rows
+
+
+def dpm2(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int) -> Table:
+    """Two calls a step, the second at the geometric mean of its sigmas: algorithm 1, r = 1/2.
+
+    The history is the start of the step. The step that ends at sigma 0 has no second call.
+
+    Args:
+        noise_schedule: the model's.
+        schedule: any.
+        steps: how many.
+        first_step: where the run starts.
+    """
+    return _dpm2("DPM2", noise_schedule, schedule, steps, first_step, ancestral=False)
+
+
+def dpm2_ancestral(
+    noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int
+) -> Table:
+    """The same down to a lower sigma, then fresh noise up to the schedule's.
+
+    Args:
+        noise_schedule: the model's.
+        schedule: any.
+        steps: how many.
+        first_step: where the run starts.
+    """
+    return _dpm2("DPM2 a", noise_schedule, schedule, steps, first_step, ancestral=True)
+
+
+def _dpm2(
+    sampler: str,
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    first_step: int,
+    *,
+    ancestral: bool,
+) -> Table:
+    grid = _grid(noise_schedule, schedule, steps)
+    x, begin, prediction, noise = basis(history=1)
+    rows = []
+    for step in range(first_step, grid.steps):
+        sigma, after = grid.sigmas[step], grid.sigmas[step + 1]
+        down, up = ancestral_step(sigma, after) if ancestral else (after, 0.0)
+        middle = math.sqrt(sigma * down)
+        state = (x + (middle - sigma) * prediction, x)
+        rows.append(Row(grid.timesteps[step], input_scale(sigma), state, step, (1.0, sigma)))
+        if down > 0:
+            state = (begin + (down - sigma) * prediction + up * noise, 0 * begin)
+            timestep = timestep_of(middle, noise_schedule)
+            rows.append(Row(timestep, input_scale(middle), state, step, (1.0, middle), ancestral))
+    return table_from_rows(sampler, schedule, rows, grid.initial_noise_scale)
+
+
+def _grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
+    """Round the timesteps of Karras sigmas, as diffusers does for this sampler alone."""
+    grid = fractional_grid(noise_schedule, schedule, steps)
+    if schedule != "karras":
+        return grid
+    return Grid(schedule, grid.timesteps.round(), grid.sigmas, grid.initial_noise_scale)
