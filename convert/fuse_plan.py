@@ -122,7 +122,7 @@ def plan_fuse(
     record = FuseRecord(
         identity="",
         recipe=recipe.name,
-        base=BaseRecord(base_name, FAMILY, _hash_base(base, on_file)),
+        base=BaseRecord(base_name, FAMILY, hash_base(base, on_file)),
         loras=tuple(lora.record for lora in planned),
         dtype=dtype,
         tools={"fracture-sd": __version__, **tool_versions(["torch"])},
@@ -153,7 +153,7 @@ def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]
     return [float(weight) for weight in weights]
 
 
-def _hash_base(base: BaseModel, on_file: Callable[[str], None]) -> dict[str, str]:
+def hash_base(base: BaseModel, on_file: Callable[[str], None]) -> dict[str, str]:
     """The sha256 of all that is read of the base, by the names of a diffusers directory."""
     hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
     for component in base.components.values():

@@ -28,3 +28,24 @@ def fused_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fused") / "demo-fused"
     run_fuse(plan_fuse(load_recipe("demo")), out, force=False, progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(fused_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`fused_demo` as a bundle of fp16 graphs."""
+    return _export(fused_demo, tmp_path_factory, "fp16")
+
+
+@pytest.fixture(scope="session")
+def demo_bundle_fp32(fused_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`fused_demo` as a bundle of fp32 graphs."""
+    return _export(fused_demo, tmp_path_factory, "fp32")
+
+
+def _export(fused: Path, tmp_path_factory: pytest.TempPathFactory, dtype: str) -> Path:
+    from convert.export import run_export
+    from convert.export_plan import plan_export
+
+    out = tmp_path_factory.mktemp("bundles") / f"demo-{dtype}"
+    run_export(plan_export(fused, dtype=dtype), out, force=False, progress=False)
+    return out

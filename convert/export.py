@@ -1,0 +1,79 @@
+"""Exporting: a model of the family to a bundle with four ONNX graphs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from tqdm import tqdm
+
+from convert.completeness import check_complete
+from convert.documents import bundle_documents
+from convert.export_plan import ExportPlan
+from convert.graphs import GRAPHS
+from convert.measure import Measurement, measured
+from convert.onnx_file import describe_graph, write_graph
+from convert.trace import trace_graph
+from engines import layout
+from engines.identity import sha256_file
+from engines.manifest import ComponentSpec, FileEntry, Manifest, write_manifest
+from engines.publish import publish_directory
+
+_TORCH_DTYPES: Final = {"fp16": torch.float16, "fp32": torch.float32}
+_NUMPY_NAMES: Final = {"fp16": "float16", "fp32": "float32"}
+
+
+def run_export(
+    plan: ExportPlan, out: Path, *, force: bool, progress: bool = True
+) -> tuple[Manifest, dict[str, Measurement]]:
+    """Export, and publish the bundle at `out`.
+
+    Args:
+        plan: what `plan_export` returned.
+        out: the bundle to be made; it appears whole or not at all.
+        force: whether an older bundle at `out` may be replaced.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        The manifest that was written, and what each component cost.
+
+    Raises:
+        OutputError: `out` exists and may not be replaced, or cannot be written.
+        InputError: a part of the model is missing, or a value does not fit the dtype.
+    """
+    check_complete(plan.model)
+    costs: dict[str, Measurement] = {}
+    components: dict[str, ComponentSpec] = {}
+    with publish_directory(out, force=force, marker=layout.BUNDLE_FILE) as partial:
+        _write_documents(bundle_documents(plan.model), partial)
+        with tqdm(GRAPHS, desc="export", unit="graph", disable=not progress) as bar:
+            for name in bar:
+                bar.set_postfix_str(name)
+                with measured() as costs[name]:
+                    components[name] = _export_component(plan, name, partial)
+        manifest = replace(plan.manifest, components=components, files=_list_files(partial))
+        write_manifest(manifest, partial / layout.BUNDLE_FILE)
+    return manifest, costs
+
+
+def _export_component(plan: ExportPlan, name: str, bundle: Path) -> ComponentSpec:
+    component = plan.model.components[GRAPHS[name].source]
+    dtype = _TORCH_DTYPES[plan.dtype]
+    path = bundle / layout.graph_file(name)
+    write_graph(trace_graph(name, component, dtype), component, dtype, path)
+    return describe_graph(path, name, _NUMPY_NAMES[plan.dtype])
+
+
+def _write_documents(documents: Mapping[str, bytes], bundle: Path) -> None:
+    for name, content in documents.items():
+        (bundle / name).parent.mkdir(exist_ok=True)
+        (bundle / name).write_bytes(content)
+
+
+def _list_files(bundle: Path) -> dict[str, FileEntry]:
+    paths = sorted(path for path in bundle.rglob("*") if path.is_file())
+    return {
+        path.relative_to(bundle).as_posix(): FileEntry(path.stat().st_size, sha256_file(path))
+        for path in paths
+    }

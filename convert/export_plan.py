@@ -1,0 +1,147 @@
+"""Planning an export: the model read, checked and hashed before anything is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from convert.fuse_plan import hash_base
+from convert.fuse_record import FuseRecord, read_record
+from convert.model import UNET, VAE, WEIGHT_FILES, BaseModel, read_base
+from convert.recipe import DTYPES
+from engines import __version__, layout
+from engines.bundle import open_bundle
+from engines.errors import BundleError, InputError, SettingError
+from engines.identity import identity_of, sha256_file, tool_versions
+from engines.manifest import Defaults, Latents, Manifest
+
+OPSET: Final = 18
+"""Newer ones have an ONNX Attention, for which TensorRT for RTX lacks the VAE's head size."""
+
+_TOOLS: Final = (
+    "diffusers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+_SCALING_FACTOR: Final = 0.18215
+"""What Stable Diffusion 1.x means by a VAE configuration that names no factor."""
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """An export that can be run: its model is complete, and its identity is known.
+
+    `manifest` is what bundle.json will say, but for components and files.
+    """
+
+    model: BaseModel
+    dtype: str
+    manifest: Manifest
+
+    @property
+    def identity(self) -> str:
+        """The hash of everything that the bundle depends on."""
+        return self.manifest.identity
+
+    def is_fulfilled_by(self, directory: Path) -> bool:
+        """Whether `directory` holds the finished bundle of this very plan, all files in place."""
+        if not (directory / layout.BUNDLE_FILE).is_file():
+            return False
+        try:
+            return open_bundle(directory).manifest.identity == self.identity
+        except BundleError:
+            return False
+
+
+def plan_export(
+    directory: Path, *, dtype: str, on_file: Callable[[str], None] = lambda _: None
+) -> ExportPlan:
+    """Read, check and hash the model that is to be exported.
+
+    Args:
+        directory: a fused model, or any diffusers directory of the family.
+        dtype: `fp16` or `fp32`, of weights and activations.
+        on_file: called with the name of each file before it is hashed.
+
+    Raises:
+        SettingError: an unknown dtype.
+        InputError: the model is missing, damaged, or of a family that cannot be converted.
+    """
+    if dtype not in DTYPES:
+        raise SettingError(f"The dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+    record = None
+    if (directory / layout.FUSE_FILE).is_file():
+        record = read_record(directory / layout.FUSE_FILE)
+    model = read_base(directory, record.recipe if record else directory.resolve().name)
+    hashes = hash_base(model, on_file)
+    if record is not None:
+        _check_untouched(directory, record, hashes)
+    tools = {"fracture-sd": __version__, **tool_versions(_TOOLS)}
+    identity = identity_of(
+        {
+            "revision": layout.REVISION,
+            "opset": OPSET,
+            "dtype": dtype,
+            "tools": dict(tools),
+            "model": dict(hashes),
+            "fuse": record.identity if record else None,
+        }
+    )
+    manifest = Manifest(
+        name=model.name,
+        identity=identity,
+        tools=tools,
+        latents=_latents(model),
+        components={},
+        files={},
+        defaults=record.defaults if record else _defaults(model),
+        presets=record.presets if record else {},
+        trained_tags=record.trained_tags() if record else {},
+        provenance=asdict(record) if record else {},
+    )
+    return ExportPlan(model, dtype, manifest)
+
+
+def _check_untouched(directory: Path, record: FuseRecord, hashes: dict[str, str]) -> None:
+    """The files of a fused model are those that fuse.json names, byte for byte."""
+    weights = set(WEIGHT_FILES.values())
+    faults = []
+    for name, entry in record.files.items():
+        if not (directory / name).is_file():
+            faults.append(f"{name} is missing")
+        elif (hashes[name] if name in weights else sha256_file(directory / name)) != entry.sha256:
+            faults.append(f"{name} has another content than was fused")
+    if faults:
+        raise InputError(
+            f"The fused model {directory} is damaged: {'; '.join(faults)}. Fuse it again."
+        )
+
+
+def latent_downscale(vae_config: Mapping[str, Any]) -> int:
+    """Pixels per latent along one side, from the VAE's configuration."""
+    return int(2 ** (len(vae_config["block_out_channels"]) - 1))
+
+
+def scaling_factor(vae_config: Mapping[str, Any]) -> float:
+    """What latents are multiplied by after the VAE, from its configuration."""
+    return float(vae_config.get("scaling_factor", _SCALING_FACTOR))
+
+
+def _latents(model: BaseModel) -> Latents:
+    config = model.components[VAE].config
+    return Latents(
+        channels=config["latent_channels"],
+        downscale=latent_downscale(config),
+        scaling_factor=scaling_factor(config),
+    )
+
+
+def _defaults(model: BaseModel) -> Defaults:
+    """Defaults for a model without a recipe: pictures of the size that it was trained on."""
+    size = model.components[UNET].config.get("sample_size", 64)
+    pixels = size * latent_downscale(model.components[VAE].config)
+    return Defaults(width=pixels, height=pixels)

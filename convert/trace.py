@@ -1,0 +1,186 @@
+"""From a torch module to an ONNX graph whose weights are named and not yet there.
+
+The graph is traced with tensors that have no values, so that no pass can fold weights into
+constants without a name, and so that a full-size model needs no memory until it is written.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+import torch
+from numpy.typing import NDArray
+from onnxscript.optimizer import fold_constants
+
+from convert.export_plan import OPSET
+from convert.graphs import GRAPHS, PREFIX, dynamic_shapes
+from convert.model import Component, canonical_name
+from convert.weights import fake_network
+from engines import layout
+from engines.errors import InternalError
+
+Rearrange = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+
+_FOLD_LIMIT: Final = 1024
+_CHATTING: Final = ("onnx_ir", "onnxscript", "torch.onnx._internal.exporter._registration")
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """A graph without its weights' values.
+
+    `weights` has an entry for each initializer that is a parameter of the model, by the
+    parameter's name: how the stored values are turned into what the graph reads.
+    """
+
+    model: ir.Model
+    weights: dict[str, Rearrange]
+
+
+def trace_graph(name: str, component: Component, dtype: torch.dtype) -> TracedGraph:
+    """Trace the bundle's component `name`.
+
+    Args:
+        name: a component of the layout.
+        component: the model's part that it comes from.
+        dtype: of weights and activations; token ids stay int64 and timesteps float32.
+    """
+    with _exporter_kept_quiet():
+        return _finish(_translate(name, component, dtype), name, component.name)
+
+
+def _translate(name: str, component: Component, dtype: torch.dtype) -> ir.Model:
+    """Torch's own translation, with every weight under its name in the module."""
+    kind = GRAPHS[name]
+    network, mode = fake_network(component, dtype)
+    with torch.no_grad(), mode:
+        program = torch.export.export(
+            kind.module(network),
+            kind.example(component.config, dtype),
+            dynamic_shapes=dynamic_shapes(name),
+            strict=False,
+        )
+        onnx_program = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(layout.COMPONENTS[name].inputs),
+            output_names=list(layout.COMPONENTS[name].outputs),
+            optimize=False,
+            verbose=False,
+        )
+    if onnx_program is None:
+        raise InternalError(f"the exporter returned nothing for {name}")
+    return onnx_program.model
+
+
+def _finish(model: ir.Model, name: str, source: str) -> TracedGraph:
+    graph = model.graph
+    names = set()
+    for value in list(graph.initializers.values()):
+        parameter = str(value.name)
+        stored = canonical_name(source, parameter.removeprefix(PREFIX))
+        if parameter.startswith(PREFIX) and stored is not None:
+            value.const_value = None
+            value.name = stored
+            names.add(stored)
+    fold_constants(
+        model,
+        onnx_shape_inference=True,
+        input_size_limit=_FOLD_LIMIT,
+        output_size_limit=_FOLD_LIMIT,
+    )
+    for cleaning in (
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.ClearMetadataAndDocStringPass(),
+    ):
+        cleaning(model)
+    weights = _absorb_rearrangements(graph, names)
+    passes.RemoveUnusedNodesPass()(model)
+    _name_axes(graph, layout.COMPONENTS[name])
+    graph.name = name
+    return TracedGraph(model, {key: weights[key] for key in graph.initializers if key in weights})
+
+
+def _absorb_rearrangements(graph: ir.Graph, names: set[str]) -> dict[str, Rearrange]:
+    """Remove each Transpose and Unsqueeze of a weight; say how the weight is to be stored instead.
+
+    An engine would do the same when it loads the graph, and lose the weight's name.
+    """
+    weights: dict[str, Rearrange] = dict.fromkeys(names, _as_stored)
+    for node in list(graph):
+        weight = node.inputs[0] if node.inputs else None
+        if weight is None or weight.name not in names or len(weight.uses()) != 1:
+            continue
+        rearrange = _rearrangement(node)
+        if rearrange is None:
+            continue
+        output = node.outputs[0]
+        weight.shape = output.shape
+        output.replace_all_uses_with(weight)
+        graph.remove(node, safe=True)
+        weights[str(weight.name)] = rearrange
+    return weights
+
+
+def _rearrangement(node: ir.Node) -> Rearrange | None:
+    if node.op_type == "Transpose":
+        order = tuple(node.attributes["perm"].as_ints())
+        return lambda values: values.transpose(order)
+    if node.op_type == "Unsqueeze":
+        axes_input = node.inputs[1]
+        if axes_input is None or axes_input.const_value is None:
+            return None
+        axes = tuple(int(axis) for axis in axes_input.const_value.numpy())
+        return lambda values: np.expand_dims(values, axes)
+    return None
+
+
+def _as_stored(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values
+
+
+def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout) -> None:
+    """Give inputs and outputs the layout's axis names; drop the tracer's names inside."""
+    for node in graph:
+        for output in node.outputs:
+            if not output.is_graph_output():
+                output.shape = None
+    for values, expected in ((graph.inputs, axes.inputs), (graph.outputs, axes.outputs)):
+        for value, (name, named) in zip(values, expected.items(), strict=True):
+            if value.name != name or value.shape is None or len(value.shape) != len(named):
+                raise InternalError(f"the exporter made {value} of {name}{named}")
+            value.shape = ir.Shape(
+                [
+                    axis if isinstance(axis, str) else size
+                    for axis, size in zip(named, value.shape, strict=True)
+                ]
+            )
+
+
+@contextlib.contextmanager
+def _exporter_kept_quiet() -> Iterator[None]:
+    """Keep back what torch and its passes tell their own developers."""
+    loggers = [logging.getLogger(name) for name in _CHATTING]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
+            )
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
