@@ -79,6 +79,7 @@ def plan_fuse(
     dtype: str = KEEP_DTYPE,
     vae: Path | None = None,
     on_file: Callable[[str], None] = lambda _: None,
+    progress: bool = True,
 ) -> FusePlan:
     """Read, check and hash everything that a fuse needs.
 
@@ -89,6 +90,7 @@ def plan_fuse(
         dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
         vae: a VAE that replaces the base's; see `convert.model.read_base`.
         on_file: called with the name of each file before it is hashed.
+        progress: whether downloads show their progress.
 
     Raises:
         SettingError: a number of weights that is not the number of LoRAs, or an unknown dtype.
@@ -104,7 +106,9 @@ def plan_fuse(
         names, unet_weights if text_encoder_weights is None else text_encoder_weights
     )
     base_path = find_base(recipe.base)
-    paths = [find_lora(lora.source, lora.file) for lora in recipe.loras]
+    paths = [
+        find_lora(lora.source, lora.file, lora.sha256, progress=progress) for lora in recipe.loras
+    ]
     base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
     base = read_base(base_path, base_name, vae)
     loras = [read_lora(path) for path in paths]

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from convert.downloads.address import parse_address
 from engines.errors import InputError, MissingExtraError
 from engines.identity import sha256_file
 
@@ -45,6 +46,15 @@ def place_source(source: str, directory: Path) -> str:
     return str(path)
 
 
+def source_name(source: str) -> str:
+    """What a file is called by its source: the last part of its path or address, less a suffix.
+
+    Raises:
+        InputError: `source` is a malformed address.
+    """
+    return Path(parse_address(source).path if is_url(source) else source).stem
+
+
 def find_base(source: str) -> Path:
     """The directory of a base model.
 
@@ -57,8 +67,8 @@ def find_base(source: str) -> Path:
     """
     if is_url(source):
         raise InputError(
-            f"A base model cannot be taken from the URL {source}. Download it and give its "
-            "diffusers directory with --base PATH, or a hub id."
+            f"A base model cannot be taken from the URL {parse_address(source).shown}. Download "
+            "it and give its diffusers directory with --base PATH, or a hub id."
         )
     path = Path(source).expanduser()
     if path.exists():
@@ -68,22 +78,21 @@ def find_base(source: str) -> Path:
     raise InputError(_missing("base model", path))
 
 
-def find_lora(source: str, file: str) -> Path:
+def find_lora(source: str, file: str, sha256: str = "", *, progress: bool = True) -> Path:
     """The path of a LoRA file.
 
     Args:
-        source: a path or a URL.
+        source: a path, or a URL, which is fetched into the download cache, or found there.
         file: the name that a download from that URL has, or empty.
+        sha256: what a download's content has to hash to, or empty.
+        progress: whether a download shows its progress.
 
     Raises:
-        InputError: it is not there, or it is a URL.
+        InputError: it is not there, or cannot be fetched, or is something else.
+        OutputError: the download cache cannot be written.
     """
     if is_url(source):
-        named = f" ({file})" if file else ""
-        raise InputError(
-            f"The LoRA {source}{named} is not on this machine. Download it and pass "
-            "--lora PATH for every LoRA, in the recipe's order."
-        )
+        return _download_file(source, file, sha256, progress=progress)
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(_missing("LoRA file", path))
@@ -113,6 +122,15 @@ def _missing(kind: str, path: Path) -> str:
             "the command from a clone, or give --base and --lora."
         )
     return f"{fault} Check the path."
+
+
+def _download_file(url: str, name: str, sha256: str, *, progress: bool) -> Path:
+    try:
+        from convert.downloads.cache import cache_directory
+        from convert.downloads.fetch import fetch
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "convert", "A download") from None
+    return fetch(url, cache_directory(), sha256=sha256, name=name, progress=progress)
 
 
 def _download_base(hub_id: str) -> Path:

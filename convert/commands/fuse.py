@@ -10,6 +10,7 @@ from typing import Final
 
 from convert.fuse_record import FuseRecord
 from convert.recipe import DEFAULT, DTYPES, Recipe, RecipeLora, load_recipe
+from convert.sources import source_name
 from engines import layout
 from engines.console import Result, add_common_arguments
 from engines.errors import MissingExtraError, SettingError
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace) -> Result:
         options.text_encoder_weights,
         dtype=options.dtype or KEEP_DTYPE,
         vae=options.vae,
+        progress=not options.quiet,
     )
     record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
     seconds = time.perf_counter() - started
@@ -137,14 +139,14 @@ def choose_recipe(
 
 def _replace_loras(sources: list[str], known: tuple[RecipeLora, ...]) -> tuple[RecipeLora, ...]:
     """LoRAs named by their files, with the recipe's weights and hashes where it has as many."""
-    names = [Path(source).stem for source in sources]
+    names = [source_name(source) for source in sources]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise SettingError(f"Two LoRA files are named {', '.join(sorted(repeated))}; rename one.")
     if len(sources) != len(known):
         return tuple(RecipeLora(n, source, 1.0) for n, source in zip(names, sources, strict=True))
     return tuple(
-        replace(lora, name=name, source=source)
+        replace(lora, name=name, source=source, file="")
         for lora, name, source in zip(known, names, sources, strict=True)
     )
 

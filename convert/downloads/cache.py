@@ -135,8 +135,8 @@ class Entry:
         if free < needed + MARGIN:
             raise OutputError(
                 f"There is too little space in {self.directory.parent} for {self.address.shown}: "
-                f"{readable_size(needed + MARGIN)} are needed, {readable_size(free)} are free. Free some, or set "
-                f"{VARIABLE} to a directory with more."
+                f"{readable_size(needed + MARGIN)} are needed, {readable_size(free)} are free. "
+                f"Free some, or set {VARIABLE} to a directory with more."
             )
 
 

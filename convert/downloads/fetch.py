@@ -84,11 +84,7 @@ def _cached(entry: Entry, sha256: str, *, progress: bool) -> Path | None:
     if record is None:
         return None
     path = entry.file(record)
-    if (
-        not path.is_file()
-        or path.stat().st_size != record.size
-        or _hash(path, progress=progress) != record.sha256
-    ):
+    if not path.is_file() or _hash(path, progress=progress) != record.sha256:
         _LOGGER.warning("%s is missing or damaged; it is fetched again", path)
         return None
     if sha256 and record.sha256 != sha256:

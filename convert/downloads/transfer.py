@@ -121,28 +121,31 @@ def _follow(
         if not response.is_redirect:
             return response, address
         response.close()
-        following = _redirected(response, address)
-        if address.scheme == "https" and following.scheme == "http":
-            raise InputError(
-                f"{address.host} redirects {request.address.shown} to an unencrypted address at "
-                f"{following.host}, which is not followed. Download the file and give its path."
-            )
-        address = following
+        address = redirect_target(address, response.headers["Location"])
     raise InputError(
         f"{request.address.shown} redirects more than {limits.redirects} times. Check the URL."
     )
 
 
-def _redirected(response: requests.Response, address: Address) -> Address:
-    """Where a redirect leads."""
+def redirect_target(address: Address, location: str) -> Address:
+    """Where a redirect from `address` leads, by its Location header as latin-1 text.
+
+    Raises:
+        InputError: to no address that can be asked, or from https to http.
+    """
     try:
-        target = response.headers["Location"].encode("latin-1").decode()
-        return parse_address(urljoin(address.url, target))
+        target = parse_address(urljoin(address.url, location.encode("latin-1").decode()))
     except (ValueError, InputError):
         raise InputError(
             f"{address.host} redirects to something that is no http or https address, or holds a "
             "password. Download the file and give its path."
         ) from None
+    if address.scheme == "https" and target.scheme == "http":
+        raise InputError(
+            f"{address.host} redirects to an unencrypted address at {target.host}, which is not "
+            "followed. Download the file and give its path."
+        )
+    return target
 
 
 def _send(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from convert.downloads.address import parse_address
 from convert.downloads.limits import Limits
+from convert.downloads.transfer import redirect_target
 from engines.errors import InputError, OutputError
 from tests.convert.downloads.conftest import QUICK, Fetch
 from tests.convert.downloads.server import Exchange, Served, Server
@@ -93,13 +95,14 @@ def test_another_hash_is_refused_and_nothing_kept(
 
 
 def test_a_cached_file_that_is_not_the_expected_one_is_replaced(
-    server: Server, get: Fetch, weights: bytes
+    server: Server, get: Fetch, weights: bytes, cache: Path
 ) -> None:
     newer = weights[:-1] + b"\0"
     server.routes[LORA] = Served(weights)
     get()
-    server.routes[LORA] = Served(newer)
+    server.routes[LORA] = Served(newer, disposition="attachment; filename=newer.safetensors")
     assert get(sha256=hashlib.sha256(newer).hexdigest()).read_bytes() == newer
+    assert _files(cache) == ["newer.safetensors", "record.json"]
 
 
 def test_a_failed_replacement_leaves_the_cached_file(
@@ -242,6 +245,15 @@ def test_redirects_to_nowhere(server: Server, get: Fetch, target: str) -> None:
         get()
 
 
+def test_a_redirect_does_not_leave_encryption() -> None:
+    secure = parse_address("https://civitai.com/api/download/models/1")
+    assert redirect_target(secure, "/login").url == "https://civitai.com/login"
+    assert redirect_target(secure, "//store.example/x").scheme == "https"
+    with pytest.raises(InputError, match=r"unencrypted address at store\.example"):
+        redirect_target(secure, "http://store.example/x")
+    assert redirect_target(parse_address("http://a.example/"), "https://b.example/").port == 443
+
+
 def test_the_body_of_a_redirect_is_not_read(server: Server, get: Fetch, weights: bytes) -> None:
     def endless(exchange: Exchange) -> None:
         exchange.begin(307, {"Location": "/file.safetensors"})
@@ -296,6 +308,29 @@ def test_a_passing_failure_passes(server: Server, get: Fetch, weights: bytes) ->
     server.routes[LORA] = Served(weights, fails=[503, 429], headers={"Retry-After": "86400"})
     assert get().read_bytes() == weights
     assert len(server.seen) == 3
+
+
+def test_pauses_double_and_heed_the_server(
+    server: Server, get: Fetch, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("convert.downloads.fetch.time.sleep", pauses.append)
+    patient = Limits(attempts=9, backoff_s=1.0, longest_pause_s=60.0)
+    server.routes[LORA] = Served(weights, fails=[500, 502, 504])
+    get(limits=patient)
+    assert pauses == [1, 2, 4]
+    pauses.clear()
+    asked = iter(["7", "86400", "Wed, 21 Oct 2015 07:28:00 GMT"])
+
+    def busy(exchange: Exchange) -> None:
+        if wait := next(asked, None):
+            exchange.reply(503, {"Retry-After": wait})
+        else:
+            Served(weights).answer(exchange)
+
+    server.routes["/busy"] = busy
+    get("/busy", limits=patient)
+    assert pauses == [7, 60, 4]
 
 
 def test_a_lasting_failure_ends_after_the_attempts(server: Server, get: Fetch) -> None:

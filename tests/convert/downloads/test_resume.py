@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
+from convert.downloads.cache import Entry, Record
 from convert.downloads.limits import Limits
 from engines.errors import InputError
 from tests.convert.downloads.conftest import Fetch
@@ -131,8 +134,18 @@ def test_a_change_that_the_server_hides_is_caught_by_the_hash(
     assert _ranges(server) == [f"bytes={HALF}-", None]
 
 
+def test_the_same_etag_with_another_size_is_another_file(
+    server: Server, get: Fetch, weights: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    _broken_off(server, get, Served(weights))
+    newer = save({"lora_a": np.zeros(300_001, np.float32)})
+    server.routes[LORA] = Served(newer)
+    assert get(limits=ONCE).read_bytes() == newer
+    assert "does not fit together" not in caplog.text
+
+
 def test_another_range_than_asked_for_is_not_appended(
-    server: Server, get: Fetch, weights: bytes
+    server: Server, get: Fetch, weights: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     _broken_off(server, get, Served(weights))
 
@@ -150,6 +163,7 @@ def test_another_range_than_asked_for_is_not_appended(
     server.routes[LORA] = shifted
     assert get(limits=ONCE).read_bytes() == weights
     assert len(server.seen) == 2
+    assert "does not fit together" not in caplog.text
 
 
 def test_a_remainder_that_is_too_long_is_refused(
@@ -163,6 +177,34 @@ def test_a_remainder_that_is_too_long_is_refused(
     with pytest.raises(InputError, match="sends more than"):
         get(limits=ONCE)
     assert _part(cache) == 0
+
+
+def test_a_remainder_that_is_too_short_is_a_further_part(
+    server: Server, get: Fetch, weights: bytes, cache: Path
+) -> None:
+    _broken_off(server, get, Served(weights))
+    size = len(weights)
+    server.routes[LORA] = lambda exchange: exchange.reply(
+        206, {"Content-Range": f"bytes {HALF}-{HALF + 9}/{size}"}, weights[HALF : HALF + 10]
+    )
+    with pytest.raises(InputError, match=f"ended after {HALF + 10} of {size} bytes"):
+        get(limits=ONCE)
+    assert _part(cache) == HALF + 10
+
+
+def test_what_was_fetched_but_not_yet_kept_needs_no_server(
+    server: Server, get: Fetch, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(entry: Entry, record: Record) -> Path:
+        raise KeyboardInterrupt
+
+    server.routes[LORA] = Served(weights)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Entry, "finish", interrupt)
+        get(limits=ONCE)
+    server.routes.clear()
+    assert get(limits=ONCE).read_bytes() == weights
+    assert len(server.seen) == 1
 
 
 def test_a_part_that_is_whole_is_kept_after_416(server: Server, get: Fetch, weights: bytes) -> None:
