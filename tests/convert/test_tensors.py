@@ -1,0 +1,157 @@
+"""Safetensors: what the library writes is read, what is written the library reads, faults named."""
+
+import json
+import struct
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from convert.tensors import open_tensor_file, write_tensor_file
+from engines.errors import InputError, InternalError
+
+TENSOR = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
+
+
+def _write(path: Path, header: Any, data: bytes) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def test_reads_what_the_library_writes(tmp_path: Path) -> None:
+    tensors = {
+        "a": torch.randn(3, 5),
+        "b": torch.randn(7).to(torch.bfloat16),
+        "scalar": torch.tensor(0.5, dtype=torch.float16),
+        "empty": torch.zeros(0, 4),
+    }
+    save_file(tensors, tmp_path / "x.safetensors", {"k": "v"})
+    file = open_tensor_file(tmp_path / "x.safetensors")
+    assert file.metadata == {"k": "v"}
+    assert {name: tensor.shape for name, tensor in file.tensors.items()} == {
+        name: tuple(tensor.shape) for name, tensor in tensors.items()
+    }
+    for name, tensor in tensors.items():
+        expected = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+        assert bytes(file.tensors[name].read()) == expected
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str
+)
+def test_reads_scalars(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_file({"s": torch.tensor(-12.5, dtype=dtype)}, tmp_path / "x.safetensors")
+    assert open_tensor_file(tmp_path / "x.safetensors").tensors["s"].read_scalar() == -12.5
+
+
+def test_the_library_reads_what_is_written(tmp_path: Path) -> None:
+    tensors = {"half": torch.randn(3).half(), "ünïcode": torch.randn(2, 2), "none": torch.zeros(0)}
+    names = {torch.float16: "F16", torch.float32: "F32"}
+    path = tmp_path / "x.safetensors"
+    entry = write_tensor_file(
+        path,
+        {name: (names[t.dtype], tuple(t.shape)) for name, t in tensors.items()},
+        lambda name: tensors[name].numpy().tobytes(),
+        {"format": "pt"},
+    )
+    loaded = load_file(path)
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    assert (entry.size, entry.sha256) == (
+        path.stat().st_size,
+        sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def test_every_tensor_is_aligned(tmp_path: Path) -> None:
+    layout = {"a": ("F16", (1,)), "b": ("F32", (3,)), "c": ("F64", (1,))}
+    sizes = {"a": 2, "b": 12, "c": 8}
+    write_tensor_file(tmp_path / "x", layout, lambda name: bytes(sizes[name]), {})
+    tensors = open_tensor_file(tmp_path / "x").tensors
+    assert [tensors["a"].offset % 2, tensors["b"].offset % 4, tensors["c"].offset % 8] == [0, 0, 0]
+
+
+def test_a_wrong_number_of_bytes_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="3 bytes instead of 2"):
+        write_tensor_file(tmp_path / "x", {"a": ("F16", (1,))}, lambda name: b"123", {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x10\0\0", "truncated"),
+        (struct.pack("<Q", 500) + b'{"a":', "truncated"),
+        (b"\x80\x02}q\x00X\x08\x00\x00\x00abcdefgh", "a pickle"),
+        (b"PK\x03\x04\x14\x00\x08\x08\x00\x00", "zip archive"),
+        (b"<!DOCTYPE html><html><body>Log in</body></html>", "HTML page"),
+        (b"\n\n  <html><body>Log in</body></html>", "HTML page"),
+        (b'{"error": "Unauthorized", "message": "no"}', "server's error message"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        (b"just some text that is no tensor file", "not a safetensors file"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_tensor_file(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file .*gone\.safetensors"):
+        open_tensor_file(tmp_path / "gone.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        open_tensor_file(tmp_path)
+
+
+def test_truncation_is_told_from_other_damage(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x", {"a": TENSOR}, bytes(11))
+    with pytest.raises(InputError, match=r"truncated, with .* of .* bytes"):
+        open_tensor_file(path)
+    path = _write(tmp_path / "x", {"a": TENSOR}, bytes(13))
+    with pytest.raises(InputError, match="tensors end at"):
+        open_tensor_file(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{nonsense}", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "no object"),
+        (b'{"a":1,"a":2}', "twice"),
+        ({"__metadata__": {"a": 1}}, "metadata"),
+        ({"a": []}, "not a tensor's"),
+        ({"a": {**TENSOR, "more": 1}}, "not a tensor's"),
+        ({"a": {**TENSOR, "dtype": "F4"}}, "unknown dtype"),
+        ({"a": {**TENSOR, "dtype": ["F16"]}}, "unknown dtype"),
+        ({"a": {**TENSOR, "shape": [2, -3]}}, "impossible shape"),
+        ({"a": {**TENSOR, "shape": [2, True]}}, "impossible shape"),
+        ({"a": {**TENSOR, "shape": [1 << 62, 4]}}, "impossible shape"),
+        ({"a": {**TENSOR, "shape": [1] * 5000}}, "impossible shape"),
+        ({"a": {**TENSOR, "shape": [1 << 61, 1 << 61]}}, "do not fit"),
+        ({"a": {**TENSOR, "data_offsets": [0, 8]}}, "do not fit"),
+        ({"a": {**TENSOR, "data_offsets": [12, 0]}}, "do not fit"),
+        ({"a": {**TENSOR, "data_offsets": [0]}}, "do not fit"),
+        ({"a": TENSOR, "b": {**TENSOR, "data_offsets": [6, 18]}}, "overlaps"),
+        ({"a": {**TENSOR, "data_offsets": [4, 16]}}, "gap"),
+    ],
+)
+def test_a_wrong_header_is_named(tmp_path: Path, header: Any, message: str) -> None:
+    path = _write(tmp_path / "x", header, bytes(24))
+    with pytest.raises(InputError, match=message):
+        open_tensor_file(path)
+
+
+def test_shrinking_while_being_read_is_an_error(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x", {"a": TENSOR}, bytes(12))
+    tensor = open_tensor_file(path).tensors["a"]
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match="became shorter"):
+        tensor.read()
