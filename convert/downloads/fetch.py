@@ -235,7 +235,7 @@ class _Download:
                 f"The {readable_size(have)} that came are kept: run the command again to go on."
             )
         else:
-            advice = "Run the command again later."
+            advice = "Run the command again later, or give the path of a file."
         tries = f" in {failures} attempts" if failures > 1 else ""
         return f"{self.address.shown} could not be fetched{tries}: {fault}. {advice}"
 

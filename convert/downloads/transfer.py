@@ -271,7 +271,7 @@ def _connection_fault(error: requests.exceptions.ConnectionError, host: str) -> 
     """Why there is no connection, in words; the library's own text holds the whole address."""
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return f"the name {host} cannot be resolved; is there a network?"
+        return f"the name {host} cannot be resolved (is there a network?)"
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return f"{host} cannot be reached"
     return f"{host} broke off the connection"
