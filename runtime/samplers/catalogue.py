@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.consistency import lcm, tcd
 from runtime.samplers.ddim import ddim
+from runtime.samplers.deis import deis
 from runtime.samplers.dpm2 import dpm2, dpm2_ancestral
 from runtime.samplers.dpmpp_2m import dpmpp_2m, dpmpp_2m_sde
 from runtime.samplers.euler import euler, euler_ancestral
 from runtime.samplers.heun import heun
 from runtime.samplers.lms import lms
+from runtime.samplers.plms import plms
 from runtime.samplers.schedules import (
     NORMAL,
     SIGMA_SEQUENCES,
@@ -22,6 +25,7 @@ from runtime.samplers.schedules import (
     integer_grid,
 )
 from runtime.samplers.table import Table
+from runtime.samplers.unipc import unipc
 
 AUTOMATIC = "automatic"
 """The schedule name that means the sampler's own."""
@@ -71,7 +75,12 @@ SAMPLERS = (
     Sampler("LMS", "LMSDiscreteScheduler", NORMAL, _ALL, _fractional(lms)),
     Sampler("DPM2", "KDPM2DiscreteScheduler", "karras", _ALL, dpm2),
     Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", "karras", _ALL, dpm2_ancestral),
+    Sampler("UniPC", "UniPCMultistepScheduler", NORMAL, _ALL, _integer(unipc)),
+    Sampler("DEIS", "DEISMultistepScheduler", NORMAL, _ALL, deis),
     Sampler("DDIM", "DDIMScheduler", NORMAL, _SPACED, ddim),
+    Sampler("PLMS", "PNDMScheduler", NORMAL, _SPACED, plms),
+    Sampler("LCM", "LCMScheduler", NORMAL, (NORMAL,), lcm),
+    Sampler("TCD", "TCDScheduler", NORMAL, (NORMAL,), tcd),
 )
 
 _SCHEDULE_ALIASES = {"sgm uniform": "trailing", "uniform": NORMAL}

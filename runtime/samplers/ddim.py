@@ -2,9 +2,8 @@
 
 import math
 
-from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.schedules import spaced_timesteps, spacing_of
+from runtime.samplers.schedules import trained_timesteps
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 
@@ -21,25 +20,17 @@ def ddim(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
         first_step: where the run starts.
 
     Raises:
-        SettingError: a timestep is beyond those that the model was trained on.
+        SettingError: the schedule is a sequence of sigmas, or a timestep is beyond training.
     """
-    spacing = spacing_of(schedule, noise_schedule, "leading")
-    if spacing is None:
-        raise SettingError(f"DDIM has no schedule {schedule}; choose normal.")
-    trained = noise_schedule.num_train_timesteps
-    timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=False).astype(int)
-    if timesteps[0] >= trained:
-        raise SettingError(
-            f"DDIM cannot take {steps} steps: the model knows timesteps to {trained - 1} only. "
-            f"Choose at most {trained - 1} steps."
-        )
+    timesteps = trained_timesteps("DDIM", noise_schedule, schedule, steps)
+    length = noise_schedule.num_train_timesteps // steps
     alphas = noise_schedule.alphas_cumprod
     last = alphas[0] if noise_schedule.set_alpha_to_one is False else 1.0
     x, prediction, _ = basis(history=0)
     rows = []
     for step in range(first_step, steps):
         timestep = timesteps[step]
-        after = timestep - trained // steps
+        after = timestep - length
         alpha, alpha_next = alphas[timestep], alphas[after] if after >= 0 else last
         denoised = (x - math.sqrt(1 - alpha) * prediction) / math.sqrt(alpha)
         x_next = math.sqrt(alpha_next) * denoised + math.sqrt(1 - alpha_next) * prediction

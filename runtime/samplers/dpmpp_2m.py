@@ -24,7 +24,7 @@ def dpmpp_2m(grid: Grid, first_step: int) -> Table:
 
 
 def dpmpp_2m_sde(grid: Grid, first_step: int) -> Table:
-    """The same for the diffusion SDE, "SDE-DPM-Solver++(2M)": equation 18.
+    """The same for the diffusion SDE, "SDE-DPM-Solver++(2M)": section 5.
 
     Args:
         grid: the steps; sigmas end at 0.

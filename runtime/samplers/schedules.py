@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.beta_schedule import beta_sigmas
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +76,9 @@ def spaced_timesteps(
 ) -> Floats:
     """Integer timesteps, falling, [steps]: Lin et al. 2023 (arXiv:2305.08891), table 2.
 
+    For some numbers of steps (61 of 1000) rounding makes diffusers add a timestep -1 to
+    `trailing`; here there are as many as were asked for.
+
     Args:
         spacing: leading, linspace or trailing.
         noise_schedule: gives the number of trained timesteps and the offset of `leading`.
@@ -89,6 +93,27 @@ def spaced_timesteps(
         rising = np.arange(points) * (trained // points) + noise_schedule.steps_offset
         return rising[::-1][:steps].astype(np.float64)
     return np.arange(trained, 0, -trained / steps)[:steps].round() - 1
+
+
+def trained_timesteps(
+    sampler: str, noise_schedule: NoiseSchedule, schedule: str, steps: int
+) -> NDArray[np.int64]:
+    """The timesteps of a sampler that knows only those of training, falling, [steps].
+
+    Raises:
+        SettingError: the schedule is a sequence of sigmas, or a timestep is beyond training.
+    """
+    spacing = spacing_of(schedule, noise_schedule, "leading")
+    if spacing is None:
+        raise SettingError(f"{sampler} has no schedule {schedule}; choose {NORMAL}.")
+    timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=False)
+    last = noise_schedule.num_train_timesteps - 1
+    if timesteps[0] > last:
+        raise SettingError(
+            f"{sampler} cannot take {steps} steps: the model knows timesteps to {last} only. "
+            f"Choose at most {last} steps."
+        )
+    return timesteps.astype(np.int64)
 
 
 def integer_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
@@ -145,6 +170,7 @@ def exponential_sigmas(lowest: float, highest: float, steps: int) -> Floats:
 SIGMA_SEQUENCES: dict[str, Callable[[float, float, int], Floats]] = {
     "karras": karras_sigmas,
     "exponential": exponential_sigmas,
+    "beta": beta_sigmas,
 }
 """By schedule name: (lowest sigma, highest sigma, steps) -> falling sigmas."""
 

@@ -5,6 +5,8 @@ computes in float64: the name `torch` inside its module is replaced by one whose
 float64. Its noise comes from outside. So only the last bits of the sigmas differ.
 """
 
+import copy
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +64,18 @@ class _Float64Torch:
         return getattr(torch, name)
 
 
+def _scheduler(class_name: str, config: dict[str, Any], options: dict[str, Any]) -> Any:
+    """What a pipeline makes of its scheduler_config.json; some classes take long to build."""
+    key = (class_name, tuple(sorted(config.items())), tuple(sorted(options.items())))
+    return copy.deepcopy(_built(*key))
+
+
+@functools.cache
+def _built(class_name: str, config: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
+    saved = diffusers.PNDMScheduler.from_config(dict(config))
+    return getattr(diffusers, class_name).from_config(saved.config, **dict(options))
+
+
 class Reference:
     """A diffusers scheduler, set up for one run."""
 
@@ -81,12 +95,11 @@ class Reference:
         With the grid of the class `grid_of`, where its own knows fewer schedules; and where its
         way to start late is wrong, with its grid `sliced` instead.
         """
-        saved = diffusers.PNDMScheduler.from_config(config)
-        self.scheduler = getattr(diffusers, class_name).from_config(saved.config, **options)
+        self.scheduler = _scheduler(class_name, config, options)
         with self._in_float64(iter(())):
             self.scheduler.set_timesteps(steps)
         if grid_of is not None:
-            other = getattr(diffusers, grid_of).from_config(saved.config, **options)
+            other = _scheduler(grid_of, config, options)
             other.set_timesteps(steps)
             self.scheduler.timesteps, self.scheduler.sigmas = other.timesteps, other.sigmas.double()
         self.initial_noise_scale = float(self.scheduler.init_noise_sigma)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 STEPS = (1, 2, 3, 5, 14, 15, 20, 50)
 SHAPE = (1, 4, 6, 5)
 SPACED = ("normal", "leading", "linspace", "trailing")
-ALL = (*SPACED, "karras", "exponential")
+ALL = (*SPACED, "karras", "exponential", "beta")
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,19 @@ CASES = {
     "LMS": Case("LMSDiscreteScheduler", sliced=True),
     "DPM2": Case("KDPM2DiscreteScheduler"),
     "DPM2 a": Case("KDPM2AncestralDiscreteScheduler"),
+    "UniPC": Case("UniPCMultistepScheduler"),
+    "DEIS": Case("DEISMultistepScheduler"),
     "DDIM": Case("DDIMScheduler", SPACED),
+    "PLMS": Case("PNDMScheduler", SPACED),
+    "LCM": Case("LCMScheduler", ("normal",)),
+    "TCD": Case("TCDScheduler", ("normal",)),
 }
 
 IMPOSSIBLE = {
-    *itertools.product(("DPM++ 2M", "DPM++ 2M SDE"), ("normal",), (1000,)),
-    *itertools.product(("DDIM",), ("normal",), (1000,)),
-    *itertools.product(("LMS",), ("normal",), (1000,)),
+    (name, "normal", 1000)
+    for name in ("DPM++ 2M", "DPM++ 2M SDE", "UniPC", "DEIS", "DDIM", "PLMS", "LMS", "LCM", "TCD")
 }
-"""Here diffusers divides by a step of no length or reads beyond its timesteps."""
+"""Here diffusers fails, or divides by a step of no length."""
 
 RUNS = [
     (name, schedule, steps)
@@ -84,6 +88,11 @@ def pair(name: str, schedule: str, steps: int, first_step: int = 0) -> tuple[Any
         case.sliced,
     )
     return table, reference
+
+
+def few_schedules(name: str) -> list[str]:
+    """Enough of a sampler's schedules for what does not depend on them."""
+    return [one for one in CASES[name].schedules if one in ("normal", "trailing", "karras")]
 
 
 def curved_model(x: Floats, timestep: float) -> Floats:
@@ -126,16 +135,15 @@ def test_a_run_passes_the_same_latents(name: str, schedule: str, steps: int) -> 
 def test_a_run_from_a_picture_starts_without_history(
     name: str, steps: int, first_step: int
 ) -> None:
-    for schedule in CASES[name].schedules:
+    for schedule in few_schedules(name):
         assert_same_run(name, schedule, steps, first_step)
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("steps", [5, 20])
-def test_every_coefficient(name: str, steps: int) -> None:
+def test_every_coefficient(name: str) -> None:
     """One axis for the start, one for each prediction, one for each noise."""
-    for schedule in CASES[name].schedules:
-        table, reference = pair(name, schedule, steps)
+    for schedule in few_schedules(name):
+        table, reference = pair(name, schedule, 20)
         size = 2 * table.rows + 1
         x, *others = np.eye(size).reshape(size, 1, 1, 1, size)
         predictions, noises = others[: table.rows], others[table.rows :]
@@ -153,7 +161,7 @@ def of_list(predictions: list[Floats]) -> Any:
 
 @pytest.mark.parametrize("name", CASES)
 def test_starts_and_noise_scale(name: str) -> None:
-    for schedule, first_step in itertools.product(CASES[name].schedules, (0, 3, 7)):
+    for schedule, first_step in itertools.product(few_schedules(name), (0, 3, 7)):
         table, reference = pair(name, schedule, 8, first_step)
         np.testing.assert_allclose(table.start[0], reference.start(), rtol=1e-6)
         assert table.initial_noise_scale == pytest.approx(reference.initial_noise_scale, rel=1e-6)
