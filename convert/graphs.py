@@ -46,7 +46,6 @@ class UNet(torch.nn.Module):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
-        _upsample_to_skip_connections(network)
 
     def forward(
         self,
@@ -107,12 +106,15 @@ class _Upsample(torch.nn.Module):
         return result
 
 
-def _upsample_to_skip_connections(unet: torch.nn.Module) -> None:
+def make_traceable(component: str, network: torch.nn.Module) -> None:
+    """Replace, in place, what `torch.export` cannot follow in the network of a component."""
     from diffusers.models.upsampling import Upsample2D
 
-    for name, module in list(unet.named_modules()):
+    if component != layout.UNET:
+        return
+    for name, module in list(network.named_modules()):
         if isinstance(module, Upsample2D):
-            unet.set_submodule(name, _Upsample(module))
+            network.set_submodule(name, _Upsample(module))
 
 
 @dataclass(frozen=True)

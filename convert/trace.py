@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxscript.optimizer import fold_constants
 
 from convert.export_plan import OPSET
-from convert.graphs import GRAPHS, PREFIX, dynamic_shapes
+from convert.graphs import GRAPHS, PREFIX, dynamic_shapes, make_traceable
 from convert.model import Component, canonical_name
 from convert.weights import fake_network
 from engines import layout
@@ -59,6 +59,7 @@ def _translate(name: str, component: Component, dtype: torch.dtype) -> ir.Model:
     """Torch's own translation, with every weight under its name in the module."""
     kind = GRAPHS[name]
     network, mode = fake_network(component, dtype)
+    make_traceable(name, network)
     with torch.no_grad(), mode:
         program = torch.export.export(
             kind.module(network),

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from convert.export_plan import plan_export
 from convert.measure import measured
 from convert.recipe import DTYPES
 from engines import layout
@@ -41,12 +40,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> Result:
     """Plan and run an export."""
     check_replaceable(options.out, force=options.force, marker=layout.BUNDLE_FILE)
+    try:
+        from convert.export import run_export
+        from convert.export_plan import plan_export
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "convert", "convert export") from error
     with measured() as total:
         plan = plan_export(options.model, dtype=options.dtype)
-        try:
-            from convert.export import run_export
-        except ImportError as error:
-            raise MissingExtraError(str(error.name), "convert", "convert export") from error
         manifest, costs = run_export(
             plan, options.out, force=options.force, progress=not options.quiet
         )

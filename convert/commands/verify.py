@@ -1,0 +1,89 @@
+"""`convert verify`: compare a bundle's graphs with torch."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from convert.measure import measured
+from engines.bundle import open_bundle
+from engines.console import Result, add_common_arguments
+from engines.errors import InputError, MissingExtraError
+from engines.manifest import Manifest, Parity
+
+_DESCRIPTION: Final = (
+    "Run every graph of a bundle and the model that it was exported from on the same inputs, in "
+    "ONNX Runtime and in torch (float32), and write the differences into bundle.json. Exit status "
+    "1 when one is out of tolerance."
+)
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command's options."""
+    parser = commands.add_parser(
+        "verify", help="compare a bundle with torch", description=_DESCRIPTION
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FUSED",
+        help="the model that was exported (default: BUNDLE.fused, which `convert all` leaves)",
+    )
+    add_common_arguments(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Verify a bundle."""
+    bundle = open_bundle(options.bundle)
+    model = options.against or fused_sibling(options.bundle)
+    if not model.exists():
+        raise InputError(
+            f"There is no {model}. Say with --against which model {bundle.path} was exported from."
+        )
+    try:
+        from convert.parity import has_passed
+        from convert.verify import run_verify
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "convert", "convert verify") from error
+    with measured() as total:
+        manifest, costs = run_verify(bundle, model, progress=not options.quiet)
+    return Result(
+        text="\n".join([*describe_parity(manifest), f"{bundle.path}: {total}"]),
+        value={
+            "bundle": str(bundle.path),
+            "against": str(model),
+            "passed": has_passed(manifest),
+            **asdict(total),
+            "parity": {
+                name: [asdict(figures) for figures in outputs]
+                for name, outputs in manifest.parity.items()
+            },
+            "components": {name: asdict(cost) for name, cost in costs.items()},
+        },
+        passed=has_passed(manifest),
+    )
+
+
+def fused_sibling(bundle: Path) -> Path:
+    """Where `convert all` keeps the fused model of a bundle."""
+    return bundle.with_name(f"{bundle.name}.fused")
+
+
+def describe_parity(manifest: Manifest) -> list[str]:
+    """The parity figures for people, a line for each output."""
+    return [
+        _describe_figures(name, figures)
+        for name, outputs in manifest.parity.items()
+        for figures in outputs
+    ]
+
+
+def _describe_figures(component: str, figures: Parity) -> str:
+    verdict = "ok" if figures.passed else "FAILED"
+    return (
+        f"  {component}.{figures.output}: {verdict}, largest error {figures.max_error:.1e} of "
+        f"{figures.tolerance:.1e} allowed, mean {figures.mean_error:.1e}, "
+        f"cosine {figures.cosine:.7f}"
+    )
