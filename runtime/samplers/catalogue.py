@@ -11,6 +11,9 @@ from runtime.samplers.ddim import ddim
 from runtime.samplers.deis import deis
 from runtime.samplers.dpm2 import dpm2, dpm2_ancestral
 from runtime.samplers.dpmpp_2m import dpmpp_2m, dpmpp_2m_sde
+from runtime.samplers.dpmpp_2s import dpmpp_2s_ancestral
+from runtime.samplers.dpmpp_3m_sde import dpmpp_3m_sde
+from runtime.samplers.dpmpp_sde import dpmpp_sde
 from runtime.samplers.euler import euler, euler_ancestral
 from runtime.samplers.heun import heun
 from runtime.samplers.lms import lms
@@ -75,6 +78,9 @@ SAMPLERS = (
     Sampler("LMS", "LMSDiscreteScheduler", NORMAL, _ALL, _fractional(lms)),
     Sampler("DPM2", "KDPM2DiscreteScheduler", "karras", _ALL, dpm2),
     Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", "karras", _ALL, dpm2_ancestral),
+    Sampler("DPM++ 2S a", None, "karras", _ALL, dpmpp_2s_ancestral),
+    Sampler("DPM++ SDE", "DPMSolverSDEScheduler", "karras", _ALL, dpmpp_sde),
+    Sampler("DPM++ 3M SDE", None, "exponential", _ALL, _integer(dpmpp_3m_sde)),
     Sampler("UniPC", "UniPCMultistepScheduler", NORMAL, _ALL, _integer(unipc)),
     Sampler("DEIS", "DEISMultistepScheduler", NORMAL, _ALL, deis),
     Sampler("DDIM", "DDIMScheduler", NORMAL, _SPACED, ddim),

@@ -1,0 +1,42 @@
+"""DPM-Solver++(2S), ancestral: Lu et al. 2022, "DPM-Solver++", arXiv:2211.01095, algorithm 1."""
+
+import math
+
+from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.levels import ancestral_step, input_scale
+from runtime.samplers.schedules import fractional_grid, timestep_of
+from runtime.samplers.table import Row, Table, basis, table_from_rows
+
+
+def dpmpp_2s_ancestral(
+    noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int
+) -> Table:
+    """Two calls a step down to a lower sigma, then fresh noise up to the schedule's.
+
+    As in k-diffusion the second call is at the geometric mean of the step's sigmas, and its
+    clean latent alone drives the step. The history is the start of the step. The step that ends
+    at sigma 0 has no second call.
+
+    Args:
+        noise_schedule: the model's.
+        schedule: any.
+        steps: how many.
+        first_step: where the run starts.
+    """
+    grid = fractional_grid(noise_schedule, schedule, steps)
+    x, begin, prediction, noise = basis(history=1)
+    rows = []
+    for step in range(first_step, grid.steps):
+        sigma, after = grid.sigmas[step], grid.sigmas[step + 1]
+        down, up = ancestral_step(sigma, after)
+        middle = math.sqrt(sigma * down)
+        kept = middle / sigma
+        state = (kept * x + (1 - kept) * (x - sigma * prediction), x)
+        rows.append(Row(grid.timesteps[step], input_scale(sigma), state, step, (1.0, sigma)))
+        if down > 0:
+            kept = down / sigma
+            denoised = x - middle * prediction
+            state = (kept * begin + (1 - kept) * denoised + up * noise, 0 * begin)
+            timestep = timestep_of(middle, noise_schedule)
+            rows.append(Row(timestep, input_scale(middle), state, step, (1.0, middle), True))
+    return table_from_rows("DPM++ 2S a", schedule, rows, grid.initial_noise_scale)
