@@ -131,21 +131,35 @@ def fuse_tensor(tensor: StoredTensor, updates: Updates, dtype: torch.dtype) -> t
         InputError: an update is not finite, or the sum is not in the range of `dtype`.
     """
     total = load_tensor(tensor).to(torch.float32)
-    for update, factor, lora in updates:
-        change = low_rank_product(update).mul_(factor).reshape(total.shape)
-        if not torch.isfinite(change).all():
-            raise InputError(
-                f"The LoRA {lora} ({update.down.file}) has values that are no finite numbers, or "
-                f"overflow, in {update.key}. Get the file again, or leave it out."
-            )
-        total += change
+    for update, factor, _ in updates:
+        total += low_rank_product(update).mul_(factor).reshape(total.shape)
     rounded = total.to(dtype)
-    if not torch.isfinite(rounded).all():
+    if not is_finite(total, dtype):
+        _blame(updates)
         raise InputError(
             f"{tensor.file}: {tensor.name} has values that are no finite numbers, or too large "
             f"for {str(dtype).removeprefix('torch.')}. Fuse with --dtype fp32 or smaller weights."
         )
     return rounded
+
+
+def is_finite(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether every element stays a finite number when it is rounded to `dtype`."""
+    if not tensor.numel():
+        return True
+    # One pass and no mask: a NaN anywhere makes both extremes NaN.
+    extremes = torch.stack(torch.aminmax(tensor)).to(dtype)
+    return bool(torch.isfinite(extremes).all())
+
+
+def _blame(updates: Updates) -> None:
+    """Raise the error that names the LoRA whose update of a weight is not finite, if one is."""
+    for update, factor, lora in updates:
+        if not is_finite(low_rank_product(update).mul_(factor), torch.float32):
+            raise InputError(
+                f"The LoRA {lora} ({update.down.file}) has values that are no finite numbers, or "
+                f"overflow, in {update.key}. Get the file again, or leave it out."
+            )
 
 
 def low_rank_product(update: LowRankUpdate) -> torch.Tensor:
