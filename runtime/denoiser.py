@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engines import layout
 from engines.errors import BackendError, InternalError, SettingError
 from engines.session import Array, Session
-from runtime.samplers.table import Table, advance
+from runtime.samplers.table import Table, advance, scratch_for
 
 Latents = NDArray[np.float32]
 Embeddings = NDArray[np.float32]
@@ -87,7 +87,7 @@ class Slot:
         self._prediction: Latents = terms[-2]
         self._drawn: Latents = terms[-1]
         self._terms = terms.reshape(len(terms), -1)
-        self._scratch = np.empty((table.entries, latents.size), np.float32)
+        self._scratch = scratch_for(table)
 
     @property
     def finished(self) -> bool:

@@ -111,6 +111,18 @@ def table_from_rows(
     )
 
 
+BLOCK = 4096
+"""Values that one product takes: few enough for the cache, and for BLAS to start no threads.
+
+Its threads would compete with the model's; where all cores are busy they wait for milliseconds.
+"""
+
+
+def scratch_for(table: Table) -> NDArray[np.float32]:
+    """What `advance` needs beside the terms, for any number of rows: [1 + K, BLOCK]."""
+    return np.empty((table.entries, BLOCK), np.float32)
+
+
 def advance(
     table: Table, row: int, terms: NDArray[np.float32], scratch: NDArray[np.float32]
 ) -> None:
@@ -121,7 +133,11 @@ def advance(
         row: which row of it.
         terms: [3 + K, values], C-contiguous: the state's 1 + K entries, the prediction, the
             noise, all finite; the state is overwritten with the next one.
-        scratch: [1 + K, values], C-contiguous, overwritten.
+        scratch: from `scratch_for`, overwritten.
     """
-    np.matmul(table.float32_coefficients[row], terms, out=scratch)
-    terms[: table.entries] = scratch
+    coefficients = table.float32_coefficients[row]
+    for begin in range(0, terms.shape[1], BLOCK):
+        block = terms[:, begin : begin + BLOCK]
+        out = scratch[:, : block.shape[1]]
+        np.matmul(coefficients, block, out=out)
+        block[: table.entries] = out
