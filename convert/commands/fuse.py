@@ -1,14 +1,12 @@
 """`convert fuse`: merge LoRAs into a base model."""
 
 import argparse
-import resource
-import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from convert.fuse_record import FuseRecord
+from convert.measure import measured
 from convert.recipe import DEFAULT, DTYPES, Recipe, RecipeLora, load_recipe
 from convert.sources import source_name
 from engines import layout
@@ -81,7 +79,6 @@ def parse_weights(text: str) -> list[float]:
 
 def run(options: argparse.Namespace) -> Result:
     """Plan and run a fuse."""
-    started = time.perf_counter()
     recipe = choose_recipe(options.recipe, options.base, options.lora, options.weights)
     out = options.out or Path("bundles") / f"{recipe.name}-fused"
     check_replaceable(out, force=options.force, marker=layout.FUSE_FILE)
@@ -90,23 +87,22 @@ def run(options: argparse.Namespace) -> Result:
         from convert.fuse_plan import KEEP_DTYPE, plan_fuse
     except ImportError as error:
         raise MissingExtraError(str(error.name), "convert", "convert fuse") from error
-    plan = plan_fuse(
-        recipe,
-        options.weights,
-        options.text_encoder_weights,
-        dtype=options.dtype or KEEP_DTYPE,
-        vae=options.vae,
-        progress=not options.quiet,
-    )
-    record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
-    seconds = time.perf_counter() - started
-    peak = _peak_memory()
+    with measured() as spent:
+        plan = plan_fuse(
+            recipe,
+            options.weights,
+            options.text_encoder_weights,
+            dtype=options.dtype or KEEP_DTYPE,
+            vae=options.vae,
+            progress=not options.quiet,
+        )
+        record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
     return Result(
-        text="\n".join([*describe(record), f"{out}: {seconds:.1f} s, peak {peak / 1e6:.0f} MB"]),
+        text="\n".join([*describe(record), f"{out}: {spent}"]),
         value={
             "out": str(out),
-            "seconds": round(seconds, 3),
-            "peak_bytes": peak,
+            "seconds": round(spent.seconds, 3),
+            "peak_bytes": spent.peak_bytes,
             "record": asdict(record),
         },
     )
@@ -169,9 +165,3 @@ def describe(record: FuseRecord) -> list[str]:
             more = f" and {len(tags) - _SHOWN_TAGS} more" if len(tags) > _SHOWN_TAGS else ""
             lines.append(f"    trained tags: {', '.join(tags[:_SHOWN_TAGS])}{more}")
     return lines
-
-
-def _peak_memory() -> int:
-    """The process's largest resident size so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
