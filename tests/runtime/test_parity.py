@@ -1,0 +1,238 @@
+"""The same prompt, seed and settings give the same picture here and in diffusers.
+
+The reference is diffusers' StableDiffusionPipeline on the fused demo model, in float32 on the CPU.
+The second half of the file makes mistakes on purpose and sees that each one fails the first half.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.noise import TorchCpuNoise
+from runtime.picture import PictureDecoder, Pixels
+from runtime.pipeline import Pipeline
+from runtime.png import Picture
+from runtime.request import Request
+from runtime.text import PromptEncoder
+from runtime.tokenizer import ClipTokenizer
+
+PROMPT = "glowing cracked skin, cyan glow, portrait of a woman, blue skin, long blonde hair"
+NEGATIVE = "beard, red background, smooth skin"
+REQUEST = Request(PROMPT, NEGATIVE, seed=10, steps=15, cfg=4.0, width=168, height=120)
+FAR_SEED = 2**33 + 7
+SAMPLERS = ("DPM++ 2M Karras", "DDIM")
+
+# torch's tensors meet numpy 2 inside diffusers' scheduler.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+EXACT_DB = 60.0
+"""Float32 rounding alone gives about 88 dB; the smallest mistake below gives 52."""
+BFLOAT16_DB = 30.0
+"""Half precision changes no more than this; what it can hide, the exact comparison shows."""
+
+
+def psnr(first: Pixels, second: Pixels) -> float:
+    """The peak signal-to-noise ratio of two pictures in decibels; infinite where they are equal."""
+    error = np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+class Reference:
+    """diffusers' pipeline, remembering its pictures."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+        self._pictures: dict[Request, Pixels] = {}
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        from diffusers import StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            self._model, dtype=torch.float32, safety_checker=None
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @cached_property
+    def _schedulers(self) -> dict[str, Any]:
+        from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+        config = self._pipeline.scheduler.config
+        return {
+            "DPM++ 2M Karras": DPMSolverMultistepScheduler.from_config(
+                config, use_karras_sigmas=True
+            ),
+            "DDIM": DDIMScheduler.from_config(config, clip_sample=False),
+        }
+
+    def picture(self, request: Request) -> Pixels:
+        """The picture that diffusers makes of a request whose settings are all given."""
+        if request not in self._pictures:
+            assert request.seed is not None
+            assert request.sampler is not None
+            self._pipeline.scheduler = self._schedulers[request.sampler]
+            result = self._pipeline(
+                request.prompt,
+                negative_prompt=request.negative,
+                num_inference_steps=request.steps,
+                guidance_scale=request.cfg,
+                width=request.width,
+                height=request.height,
+                generator=torch.Generator().manual_seed(request.seed),
+            )
+            self._pictures[request] = np.asarray(result.images[0])
+        return self._pictures[request]
+
+
+@pytest.fixture(scope="module")
+def reference(fused_demo: Path) -> Reference:
+    return Reference(fused_demo)
+
+
+@pytest.fixture(scope="module")
+def exact(demo_bundle_fp32: Path) -> Iterator[Pipeline]:
+    """The float32 bundle on ONNX Runtime's CPU provider."""
+    with Pipeline.open(demo_bundle_fp32, "cpu") as pipeline:
+        yield pipeline
+
+
+def _make(pipeline: Pipeline, *requests: Request) -> list[Picture]:
+    pictures = list(pipeline.generate(pipeline.settle(requests)))
+    return sorted(pictures, key=lambda picture: picture.settings.seed)
+
+
+def _compare(pipeline: Pipeline, reference: Reference, request: Request) -> float:
+    (picture,) = _make(pipeline, request)
+    return psnr(picture.pixels, reference.picture(request))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("seed", [REQUEST.seed, FAR_SEED])
+def test_float32_on_the_cpu(exact: Pipeline, reference: Reference, sampler: str, seed: int) -> None:
+    request = dataclasses.replace(REQUEST, sampler=sampler, seed=seed)
+    assert _compare(exact, reference, request) >= EXACT_DB
+
+
+@pytest.mark.parametrize("bundle", ["demo_bundle_fp32", "demo_bundle"])
+def test_bfloat16_in_openvino(
+    bundle: str, reference: Reference, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("onnxruntime_ep_openvino")
+    with Pipeline.open(request.getfixturevalue(bundle), "openvino") as pipeline:
+        for sampler in SAMPLERS:
+            asked = dataclasses.replace(REQUEST, sampler=sampler)
+            assert _compare(pipeline, reference, asked) >= BFLOAT16_DB
+
+
+def test_float16_on_the_cpu(demo_bundle: Path, reference: Reference) -> None:
+    with Pipeline.open(demo_bundle, "cpu") as pipeline:
+        request = dataclasses.replace(REQUEST, sampler="DPM++ 2M Karras")
+        assert _compare(pipeline, reference, request) >= BFLOAT16_DB
+
+
+def test_company_does_not_change_a_picture(exact: Pipeline) -> None:
+    alone = _make(exact, REQUEST)
+    long = dataclasses.replace(REQUEST, prompt="face, " * 60, seed=50, steps=7)
+    together = _make(exact, dataclasses.replace(REQUEST, count=3), long)
+    assert [picture.settings.seed for picture in together] == [10, 11, 12, 50]
+    assert psnr(alone[0].pixels, together[0].pixels) > 70
+    assert psnr(together[0].pixels, together[1].pixels) < 30
+
+
+Mistake = Callable[[pytest.MonkeyPatch], Request | None]
+"""Breaks the runtime, or asks for something else than the reference was asked for."""
+
+
+def _other(**fields: Any) -> Mistake:
+    return lambda patch: dataclasses.replace(REQUEST, **fields)
+
+
+def _vocabulary(**attributes: int) -> Mistake:
+    """Special tokens with other ids."""
+    read = ClipTokenizer.open
+
+    def read_wrongly(path: Path) -> ClipTokenizer:
+        tokenizer = read(path)
+        for name, value in attributes.items():
+            setattr(tokenizer, name, value)
+        return tokenizer
+
+    return lambda patch: patch.setattr(ClipTokenizer, "open", read_wrongly)
+
+
+def _tokens(change: Callable[[list[int]], list[int]]) -> Mistake:
+    encode = ClipTokenizer.encode
+    return lambda patch: patch.setattr(
+        ClipTokenizer, "encode", lambda self, text: change(encode(self, text))
+    )
+
+
+def _embeddings_exchanged(patch: pytest.MonkeyPatch) -> None:
+    encode = PromptEncoder.encode
+
+    def exchange(self: PromptEncoder, prompt: str, negative: str | None, clip_skip: int) -> Any:
+        return encode(self, prompt, negative, clip_skip)[::-1]
+
+    patch.setattr(PromptEncoder, "encode", exchange)
+
+
+def _vae_scale(factor: float) -> Mistake:
+    return lambda patch: patch.setattr(
+        "runtime.pipeline.PictureDecoder", lambda session, _: PictureDecoder(session, factor)
+    )
+
+
+def _noise(change: Callable[[Any], Any]) -> Mistake:
+    draw = TorchCpuNoise.draw
+    return lambda patch: patch.setattr(
+        TorchCpuNoise, "draw", lambda self, shape: change(draw(self, shape))
+    )
+
+
+MISTAKES: dict[str, Mistake] = {
+    "padding with another token": _vocabulary(padding=0),
+    "chunks that begin with the end token": _vocabulary(start=795),
+    "ids that are one too high": _tokens(lambda ids: [token + 1 for token in ids]),
+    "the last token lost": _tokens(lambda ids: ids[:-1]),
+    "the text encoder's last but one layer": _other(clip_skip=2),
+    "prompt and negative prompt exchanged": _embeddings_exchanged,
+    "no negative prompt": _other(negative=""),
+    "emphasis on one word": _other(prompt=PROMPT.replace("cyan", "(cyan)")),
+    "another sampler": _other(sampler="DDIM"),
+    "another schedule": _other(sampler="DPM++ 2M", schedule="normal"),
+    "a step too few": _other(steps=14),
+    "guidance one too high": _other(cfg=5.0),
+    "guidance one too low": _other(cfg=3.0),
+    "a rounded VAE scale": _vae_scale(0.18),
+    "no VAE scale": _vae_scale(1.0),
+    "the next seed": _other(seed=11),
+    "noise in channels-last order": _noise(
+        lambda noise: noise.reshape(*noise.shape[1:], noise.shape[0]).transpose(2, 0, 1)
+    ),
+    "noise of another deviation": _noise(lambda noise: noise * np.float32(1.01)),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_shows(
+    name: str,
+    demo_bundle_fp32: Path,
+    reference: Reference,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without this, the threshold could be so low that it says nothing."""
+    wanted = dataclasses.replace(REQUEST, sampler="DPM++ 2M Karras")
+    asked = MISTAKES[name](monkeypatch) or wanted
+    if asked.sampler is None:
+        asked = dataclasses.replace(asked, sampler=wanted.sampler)
+    with contextlib.closing(Pipeline.open(demo_bundle_fp32, "cpu")) as pipeline:
+        (picture,) = _make(pipeline, asked)
+    assert psnr(picture.pixels, reference.picture(wanted)) < EXACT_DB
