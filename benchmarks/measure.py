@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import time
@@ -28,12 +27,16 @@ DISTRIBUTIONS = (
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of wall time of whole processes, over all counted runs."""
+    """Seconds of wall time of whole processes over all counted runs, and their largest memory.
+
+    `peak_bytes` is the largest resident size that any of the runs had.
+    """
 
     median: float
     minimum: float
     maximum: float
     runs: int
+    peak_bytes: int
 
 
 def time_in_turns(
@@ -49,32 +52,40 @@ def time_in_turns(
     the medians.
 
     Raises:
-        subprocess.CalledProcessError: a command failed; its output is shown.
+        subprocess.CalledProcessError: a command failed; what it wrote to stderr was shown.
     """
     seconds: dict[str, list[float]] = {name: [] for name in commands}
+    peaks = dict.fromkeys(commands, 0)
     for turn in range(warmups + runs):
         for name, command in commands.items():
-            start = time.perf_counter()
-            subprocess.run(
-                command,
-                check=True,
-                stdout=subprocess.DEVNULL,
-                stderr=None if turn == 0 else subprocess.DEVNULL,
-                env={**os.environ, **(environment or {})},
-            )
+            wall, peak = _run(command, environment or {})
+            peaks[name] = max(peaks[name], peak)
             if turn >= warmups:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: summarise(values) for name, values in seconds.items()}
+                seconds[name].append(wall)
+    return {
+        name: Timing(
+            round(statistics.median(values), 3),
+            round(min(values), 3),
+            round(max(values), 3),
+            len(values),
+            peaks[name],
+        )
+        for name, values in seconds.items()
+    }
 
 
-def summarise(values: Sequence[float]) -> Timing:
-    """Median, minimum and maximum of some seconds."""
-    return Timing(statistics.median(values), min(values), max(values), len(values))
-
-
-def peak_memory() -> int:
-    """The largest resident size so far, in bytes, of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, int]:
+    """One process: its seconds and its largest resident size in bytes."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return wall, usage.ru_maxrss * 1024
 
 
 def hardware() -> dict[str, Json]:
