@@ -1,6 +1,6 @@
 """Planning an export: the model read, checked and hashed before anything is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,15 +57,13 @@ class ExportPlan:
             return False
 
 
-def plan_export(
-    directory: Path, *, dtype: str, on_file: Callable[[str], None] = lambda _: None
-) -> ExportPlan:
+def plan_export(directory: Path, *, dtype: str, progress: bool = False) -> ExportPlan:
     """Read, check and hash the model that is to be exported.
 
     Args:
         directory: a fused model, or any diffusers directory of the family.
         dtype: `fp16` or `fp32`, of weights and activations.
-        on_file: called with the name of each file before it is hashed.
+        progress: whether hashing shows its progress.
 
     Raises:
         SettingError: an unknown dtype.
@@ -77,7 +75,7 @@ def plan_export(
     if (directory / layout.FUSE_FILE).is_file():
         record = read_record(directory / layout.FUSE_FILE)
     model = read_base(directory, record.recipe if record else directory.resolve().name)
-    hashes = hash_base(model, on_file)
+    hashes = hash_base(model, progress=progress)
     if record is not None:
         _check_untouched(directory, record, hashes)
     tools = {"fracture-sd": __version__, **tool_versions(_TOOLS)}

@@ -1,11 +1,13 @@
 """Planning a fuse: every input read, checked and hashed before anything is written."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from tqdm import tqdm
 
 from convert.family import FAMILY
 from convert.fuse_record import (
@@ -18,7 +20,7 @@ from convert.fuse_record import (
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import LowRankUpdate, match_loras
 from convert.model import TEXT_ENCODER, UNET, WEIGHT_FILES, BaseModel, read_base
-from convert.recipe import DTYPES, Recipe
+from convert.recipe import DTYPES, Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError
@@ -78,7 +80,6 @@ def plan_fuse(
     *,
     dtype: str = KEEP_DTYPE,
     vae: Path | None = None,
-    on_file: Callable[[str], None] = lambda _: None,
     progress: bool = True,
 ) -> FusePlan:
     """Read, check and hash everything that a fuse needs.
@@ -89,8 +90,7 @@ def plan_fuse(
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
         vae: a VAE that replaces the base's; see `convert.model.read_base`.
-        on_file: called with the name of each file before it is hashed.
-        progress: whether downloads show their progress.
+        progress: whether downloads and hashing show their progress.
 
     Raises:
         SettingError: a number of weights that is not the number of LoRAs, or an unknown dtype.
@@ -113,20 +113,24 @@ def plan_fuse(
     base = read_base(base_path, base_name, vae)
     loras = [read_lora(path) for path in paths]
     updates = match_loras(loras, base)
-    hashes = []
-    for lora, path in zip(recipe.loras, paths, strict=True):
-        on_file(path.name)
-        hashes.append(hash_checked(path, lora.sha256))
     planned = tuple(
-        PlannedLora(_record_lora(names[i], hashes[i], lora, updates[i], base, pair), tuple(update))
-        for i, (lora, update, pair) in enumerate(
-            zip(loras, updates, zip(unet_weights, text_weights, strict=True), strict=True)
+        PlannedLora(
+            _record_lora(
+                wanted,
+                hash_checked(lora.path, wanted.sha256),
+                lora,
+                updates[i],
+                base,
+                (unet_weights[i], text_weights[i]),
+            ),
+            tuple(updates[i]),
         )
+        for i, (wanted, lora) in enumerate(zip(recipe.loras, loras, strict=True))
     )
     record = FuseRecord(
         identity="",
         recipe=recipe.name,
-        base=BaseRecord(base_name, FAMILY, hash_base(base, on_file)),
+        base=BaseRecord(base_name, FAMILY, hash_base(base, progress=progress)),
         loras=tuple(lora.record for lora in planned),
         dtype=dtype,
         tools={"fracture-sd": __version__, **tool_versions(["torch"])},
@@ -157,19 +161,26 @@ def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]
     return [float(weight) for weight in weights]
 
 
-def hash_base(base: BaseModel, on_file: Callable[[str], None]) -> dict[str, str]:
-    """The sha256 of all that is read of the base, by the names of a diffusers directory."""
+def hash_base(base: BaseModel, *, progress: bool = False) -> dict[str, str]:
+    """The sha256 of all that is read of the base, by the names of a diffusers directory.
+
+    Args:
+        base: the model.
+        progress: whether to show a progress bar on stderr, from the second second on.
+    """
     hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
-    for component in base.components.values():
-        name = WEIGHT_FILES[component.name]
-        on_file(name)
-        hashes[name] = sha256_file(component.file)
-        hashes[f"{component.name}/config.json"] = identity_of(component.config)
+    total = sum(component.file.stat().st_size for component in base.components.values())
+    with tqdm(
+        total=total, desc="hash", unit="B", unit_scale=True, delay=1, disable=not progress
+    ) as bar:
+        for component in base.components.values():
+            hashes[WEIGHT_FILES[component.name]] = sha256_file(component.file, bar.update)
+            hashes[f"{component.name}/config.json"] = identity_of(component.config)
     return dict(sorted(hashes.items()))
 
 
 def _record_lora(
-    name: str,
+    wanted: RecipeLora,
     digest: str,
     lora: Lora,
     updates: Sequence[LowRankUpdate],
@@ -177,7 +188,7 @@ def _record_lora(
     weights: tuple[float, float],
 ) -> LoraRecord:
     return LoraRecord(
-        name=name,
+        name=wanted.name,
         sha256=digest,
         autov2=digest[:10].upper(),
         weight=weights[0],

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 _CHUNK = 1 << 22
@@ -11,12 +11,18 @@ _CHUNK = 1 << 22
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def sha256_file(path: Path) -> str:
-    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+def sha256_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    """The sha256 of a file's bytes, as 64 hexadecimal digits.
+
+    Args:
+        path: the file.
+        on_bytes: called with the number of bytes after each piece that was read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            on_bytes(len(chunk))
     return digest.hexdigest()
 
 
