@@ -2,12 +2,14 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import BackendError, SettingError
-from engines.session import Session
+
+if TYPE_CHECKING:  # it brings numpy along, which `--help` does without
+    from engines.session import Session
 
 AUTO = "auto"
 
@@ -26,7 +28,7 @@ class Backend(Protocol):
     def unavailable(self, bundle: Bundle) -> str | None:
         """Why this machine or bundle cannot use the backend, and what would change that."""
 
-    def open_session(self, bundle: Bundle, component: str) -> Session:
+    def open_session(self, bundle: Bundle, component: str) -> "Session":
         """Load one component's graph.
 
         Raises:

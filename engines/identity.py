@@ -1,7 +1,6 @@
 """Identity is content: what makes two builds the same is a hash, never a path or a date."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -39,6 +38,8 @@ def hash_files(root: Path, names: Iterable[str]) -> dict[str, str]:
 
 def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution; those not installed are left out."""
+    import importlib.metadata  # brings all of email along; the runtime does without
+
     versions = {}
     for name in sorted(distributions):
         try:

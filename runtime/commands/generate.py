@@ -1,16 +1,19 @@
 """`runtime generate`: prompts to PNG files."""
 
 import argparse
+import contextlib
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from engines.backend import AUTO, backend_names
 from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from runtime.request import Request
 
 _SIZE = re.compile(r"(\d+)[xX](\d+)")
@@ -61,8 +64,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> Result:
     """Generate the pictures and write each as soon as it is finished."""
-    from tqdm import tqdm
-
     from runtime.outputs import PictureOutput
     from runtime.pipeline import Pipeline
 
@@ -73,13 +74,8 @@ def run(options: argparse.Namespace) -> Result:
     written = []
     with Pipeline.open(path, options.backend) as pipeline:
         settings = pipeline.settle([_request(options, prompt) for prompt in options.prompts])
-        with tqdm(total=0, unit="step", disable=options.quiet) as bar:
-
-            def on_step(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            for picture in pipeline.generate(settings, on_step):
+        with contextlib.closing(_Progress(quiet=options.quiet)) as progress:
+            for picture in pipeline.generate(settings, progress.show):
                 file = output.write(picture.png(), picture.settings.seed)
                 written.append((file, picture.settings))
         backend, reason = pipeline.choice.backend, pipeline.choice.reason
@@ -100,6 +96,27 @@ def run(options: argparse.Namespace) -> Result:
             "seconds": seconds,
         },
     )
+
+
+class _Progress:
+    """A bar of the steps done and the time left, from the moment when their number is known."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+
+    def show(self, done: int, total: int) -> None:
+        """Move the bar to `done` of `total` steps."""
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="step", disable=self._quiet)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _request(options: argparse.Namespace, prompt: str) -> "Request":
