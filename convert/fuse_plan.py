@@ -152,8 +152,8 @@ def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]
     if len(weights) != len(names):
         order = ", ".join(names) or "none"
         raise SettingError(
-            f"There are {len(weights)} weights for {len(names)} LoRAs. Give one for each, "
-            f"separated by commas, in this order: {order}."
+            f"{len(weights)} weights were given, and there are {len(names)} LoRAs. Give one "
+            f"weight for each, separated by commas, in this order: {order}."
         )
     for name, weight in zip(names, weights, strict=True):
         if not math.isfinite(weight):

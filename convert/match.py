@@ -79,7 +79,9 @@ def match_loras(loras: Sequence[Lora], base: BaseModel) -> list[list[LowRankUpda
         updates.append(matched)
         reports += _describe(lora, faults)
     if reports:
-        raise InputError(f"The LoRA does not fit the base {base.name}: {'; '.join(reports)}.")
+        raise InputError(
+            f"What is to be fused does not fit the base {base.name}: {'; '.join(reports)}."
+        )
     return updates
 
 
@@ -130,14 +132,12 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _describe(lora: Lora, faults: _Faults) -> list[str]:
     kinds = (
-        (faults.unmatched, "match nothing in the base"),
-        (faults.incomplete, "are incomplete"),
-        (faults.unfit, "have a shape or value that does not fit"),
-        (faults.unsupported, "are of a kind that this version cannot fuse"),
+        (faults.unmatched, "keys that match nothing in the base"),
+        (faults.incomplete, "incomplete modules"),
+        (faults.unfit, "modules of a shape or value that does not fit"),
+        (faults.unsupported, "keys of a kind that this version cannot fuse"),
     )
-    return [
-        f"{lora.path}: {len(names)} keys {what}: {_list(names)}" for names, what in kinds if names
-    ]
+    return [f"{lora.path}: {what} ({len(names)}): {_list(names)}" for names, what in kinds if names]
 
 
 def _list(names: list[str]) -> str:

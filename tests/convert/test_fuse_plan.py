@@ -101,7 +101,7 @@ def test_a_damaged_output_fulfils_nothing(recipe: Recipe, fused_demo: Path, tmp_
 
 @pytest.mark.parametrize("weights", [[0.6], [0.6, 0.6, 0.6], []])
 def test_a_wrong_number_of_weights_names_the_loras(recipe: Recipe, weights: list[float]) -> None:
-    message = rf"{len(weights)} weights for 2 LoRAs.*: cracked_skin_demo, offset_demo\."
+    message = rf"{len(weights)} weights were given.* 2 LoRAs.*: cracked_skin_demo, offset_demo\."
     with pytest.raises(SettingError, match=message):
         plan_fuse(recipe, weights)
     with pytest.raises(SettingError, match=message):
@@ -138,5 +138,5 @@ def test_a_sd15_lora_on_the_demo_is_one_error(recipe: Recipe, tmp_path: Path) ->
     }
     save_file(wide, path)
     changed = replace(recipe, loras=(replace(recipe.loras[0], source=str(path)),))
-    with pytest.raises(InputError, match="16 keys have a shape or value that does not fit"):
+    with pytest.raises(InputError, match=r"does not fit \(16\)"):
         plan_fuse(changed)

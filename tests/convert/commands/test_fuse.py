@@ -202,8 +202,8 @@ class TestBadInput:
         write_lora(loras[0], kohya_module("lora_unet_nowhere", (2, 8), (8, 2)))
         write_lora(loras[1], kohya_module(QUERY, (2, 7), (64, 2)))
         line = _fails(_arguments(base, loras, out), capsys)
-        assert "match nothing in the base: lora_unet_nowhere" in line
-        assert f"does not fit: {QUERY}" in line
+        assert "match nothing in the base (1): lora_unet_nowhere" in line
+        assert f"does not fit (1): {QUERY}" in line
         assert _nothing_left(out)
 
     def test_an_unwritable_place(
