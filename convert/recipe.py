@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from convert.sources import place_source
+from convert.sources import place_base, place_lora
 from engines.errors import InputError, SettingError
 from engines.fields import FieldError, parse_fields
 from engines.manifest import Defaults, Preset
@@ -103,9 +103,9 @@ def _normalise(recipe: Recipe, directory: Path) -> Recipe:
     """The recipe with paths that start from the working directory, and hashes in lower case."""
     return replace(
         recipe,
-        base=place_source(recipe.base, directory),
+        base=place_base(recipe.base, directory),
         loras=tuple(
-            replace(lora, source=place_source(lora.source, directory), sha256=lora.sha256.lower())
+            replace(lora, source=place_lora(lora.source, directory), sha256=lora.sha256.lower())
             for lora in recipe.loras
         ),
     )

@@ -38,12 +38,15 @@ def is_hub_id(source: str) -> bool:
     return _HUB_ID.fullmatch(source) is not None and not Path(source).exists()
 
 
-def place_source(source: str, directory: Path) -> str:
-    """The source with a relative path put below `directory`; a URL or hub id as it is."""
-    path = directory / Path(source).expanduser()
-    if is_url(source) or (_HUB_ID.fullmatch(source) and not path.exists()):
-        return source
-    return str(path)
+def place_base(source: str, directory: Path) -> str:
+    """A base's source with a relative path put below `directory`; a URL or hub id as it is."""
+    placed = place_lora(source, directory)
+    return source if _HUB_ID.fullmatch(source) and not Path(placed).exists() else placed
+
+
+def place_lora(source: str, directory: Path) -> str:
+    """A LoRA's source with a relative path put below `directory`; a URL as it is."""
+    return source if is_url(source) else str(directory / Path(source).expanduser())
 
 
 def source_name(source: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from convert import sources
-from convert.sources import find_base, find_lora, place_source
+from convert.sources import find_base, find_lora, place_base, place_lora
 from engines.errors import InputError
 
 WEIGHTS = (
@@ -84,14 +84,19 @@ def test_a_directory_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "owner" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert find_base("owner/name") == Path("owner/name")
-    assert place_source("owner/name", tmp_path) == str(tmp_path / "owner" / "name")
-    assert place_source("owner/other", tmp_path) == "owner/other"
+    assert place_base("owner/name", tmp_path) == str(tmp_path / "owner" / "name")
+    assert place_base("owner/other", tmp_path) == "owner/other"
 
 
 def test_a_base_is_not_taken_from_a_url(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"https://x/1.*--base PATH"):
         find_base("https://x/1")
-    assert place_source("https://x/1", tmp_path) == "https://x/1"
+    assert place_base("https://x/1", tmp_path) == "https://x/1"
+
+
+def test_a_lora_s_path_is_no_hub_id(tmp_path: Path) -> None:
+    assert place_lora("loras/one.safetensors", tmp_path) == f"{tmp_path}/loras/one.safetensors"
+    assert place_lora("https://x/1", tmp_path) == "https://x/1"
 
 
 def test_missing_paths_are_named(tmp_path: Path) -> None:
