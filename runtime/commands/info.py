@@ -8,6 +8,7 @@ from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
 
 if TYPE_CHECKING:
+    from engines.bundle import Bundle
     from engines.manifest import Manifest
 
 
@@ -19,12 +20,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Show what a bundle is made of and which backends can run it on this machine.",
     )
     add_bundle_argument(parser)
+    parser.add_argument("--check", action="store_true", help="read every file and compare its hash")
     add_common_arguments(parser)
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Open the bundle and ask every backend whether it works; nothing is loaded."""
+    """Open the bundle and ask every backend whether it works; no graph is loaded."""
     from engines.backend import choose_backend, survey
     from engines.bundle import open_bundle
     from engines.errors import BackendError
@@ -32,6 +34,8 @@ def run(options: argparse.Namespace) -> Result:
 
     bundle = open_bundle(find_bundle(options.bundle))
     manifest = bundle.manifest
+    if options.check:
+        _check(bundle, quiet=options.quiet)
     backends = survey(bundle)
     try:
         choice = choose_backend("auto", bundle)
@@ -79,6 +83,15 @@ def run(options: argparse.Namespace) -> Result:
             "samplers": {name: list(schedules) for name, schedules in samplers.items()},
         },
     )
+
+
+def _check(bundle: "Bundle", *, quiet: bool) -> None:
+    from tqdm import tqdm
+
+    from engines.bundle import verify_hashes
+
+    with tqdm(total=len(bundle.manifest.files), unit="file", disable=quiet) as bar:
+        verify_hashes(bundle, lambda name: bar.update())
 
 
 def _look(manifest: "Manifest") -> list[str]:

@@ -60,6 +60,16 @@ def test_a_bundle_that_was_not_verified_says_so(
     assert "not verified; run: convert verify" in capsys.readouterr().out
 
 
+def test_hashes_are_compared_on_request(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["info", "--bundle", str(bundle)]
+    assert main([*arguments, "--check"]) == 0
+    scheduler = bundle / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace("0.012", "0.013"))
+    assert main([*arguments]) == 0
+    assert main([*arguments, "--check", "--quiet"]) == 1
+    assert "scheduler_config.json has another content" in capsys.readouterr().err
+
+
 def test_a_missing_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--bundle", str(tmp_path / "nowhere")]) == 1
     captured = capsys.readouterr()
