@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Final
 
+from convert.json_file import dump_json
+
 _MERGES: Final = Path(__file__).parent / "data" / "clip" / "merges.txt.gz"
 _WORD_END: Final = "</w>"
 START: Final = "<|startoftext|>"
@@ -18,10 +20,17 @@ END: Final = "<|endoftext|>"
 
 
 def write_clip_tokenizer(directory: Path) -> None:
-    """Write vocab.json, merges.txt and tokenizer_config.json as a CLIPTokenizer has them."""
-    text = gzip.decompress(_MERGES.read_bytes()).decode()
-    merges = [line for line in text.splitlines() if line and not line.startswith("#version")]
-    vocabulary = json.dumps(clip_vocabulary(merges), ensure_ascii=False)
+    """Write the files of a CLIPTokenizer to a directory, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in clip_tokenizer_files().items():
+        (directory / name).write_bytes(content)
+
+
+def clip_tokenizer_files() -> dict[str, bytes]:
+    """vocab.json, merges.txt and tokenizer_config.json, as a CLIPTokenizer has them."""
+    text = gzip.decompress(_MERGES.read_bytes())
+    lines = text.decode().splitlines()
+    merges = [line for line in lines if line and not line.startswith("#version")]
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": 77,
@@ -31,10 +40,11 @@ def write_clip_tokenizer(directory: Path) -> None:
         "unk_token": END,
         "pad_token": END,
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "merges.txt").write_text(text, encoding="utf-8")
-    (directory / "vocab.json").write_text(vocabulary, encoding="utf-8")
-    (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    return {
+        "merges.txt": text,
+        "vocab.json": json.dumps(clip_vocabulary(merges), ensure_ascii=False).encode(),
+        "tokenizer_config.json": dump_json(config),
+    }
 
 
 def clip_vocabulary(merges: list[str]) -> dict[str, int]:

@@ -36,7 +36,7 @@ def _check_component(component: Component, expected: Mapping[str, tuple[int, ...
         named = "; ".join(sorted(faults)[:_NAMED_FAULTS])
         rest = len(faults) - _NAMED_FAULTS
         more = f"; and {rest} more" if rest > 0 else ""
-        raise InputError(f"{component.file} does not fit its config.json: {named}{more}.")
+        raise InputError(f"{component.file} has no whole {component.name}: {named}{more}.")
 
 
 def _expected_shapes(component: Component) -> dict[str, tuple[int, ...]]:

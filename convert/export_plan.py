@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from convert.base import read_base
 from convert.fuse_plan import hash_base
 from convert.fuse_record import FuseRecord, read_record
-from convert.model import UNET, VAE, WEIGHT_FILES, BaseModel, read_base
+from convert.model import UNET, VAE, WEIGHT_FILES, BaseModel
 from convert.recipe import DTYPES
 from engines import __version__, layout
 from engines.bundle import open_bundle

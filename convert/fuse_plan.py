@@ -9,6 +9,7 @@ from typing import Final
 
 from tqdm import tqdm
 
+from convert.base import read_base
 from convert.family import FAMILY
 from convert.fuse_record import (
     BaseRecord,
@@ -19,7 +20,7 @@ from convert.fuse_record import (
 )
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import LowRankUpdate, match_loras
-from convert.model import TEXT_ENCODER, UNET, WEIGHT_FILES, BaseModel, read_base
+from convert.model import TEXT_ENCODER, UNET, BaseModel
 from convert.recipe import DTYPES, Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
@@ -89,7 +90,7 @@ def plan_fuse(
         weights: one for each LoRA in the recipe's order, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
-        vae: a VAE that replaces the base's; see `convert.model.read_base`.
+        vae: a VAE that replaces the base's; see `convert.base.read_base`.
         progress: whether downloads and hashing show their progress.
 
     Raises:
@@ -130,7 +131,7 @@ def plan_fuse(
     record = FuseRecord(
         identity="",
         recipe=recipe.name,
-        base=BaseRecord(base_name, FAMILY, hash_base(base, progress=progress)),
+        base=_record_base(base, progress=progress),
         loras=tuple(lora.record for lora in planned),
         dtype=dtype,
         tools={"fracture-sd": __version__, **tool_versions(["torch"])},
@@ -162,21 +163,35 @@ def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]
 
 
 def hash_base(base: BaseModel, *, progress: bool = False) -> dict[str, str]:
-    """The sha256 of all that is read of the base, by the names of a diffusers directory.
+    """The sha256 of all that is read of the base, by the names that records have.
 
     Args:
         base: the model.
         progress: whether to show a progress bar on stderr, from the second second on.
     """
     hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
-    total = sum(component.file.stat().st_size for component in base.components.values())
+    for component in base.components.values():
+        hashes[f"{component.name}/config.json"] = identity_of(component.config)
+    files = base.weight_files()
+    total = sum(file.stat().st_size for file in files.values())
     with tqdm(
         total=total, desc="hash", unit="B", unit_scale=True, delay=1, disable=not progress
     ) as bar:
-        for component in base.components.values():
-            hashes[WEIGHT_FILES[component.name]] = sha256_file(component.file, bar.update)
-            hashes[f"{component.name}/config.json"] = identity_of(component.config)
+        for name, file in files.items():
+            hashes[name] = sha256_file(file, bar.update)
     return dict(sorted(hashes.items()))
+
+
+def _record_base(base: BaseModel, *, progress: bool) -> BaseRecord:
+    return BaseRecord(
+        name=base.name,
+        family=FAMILY,
+        layout=base.layout,
+        input_channels=base.components[UNET].config["in_channels"],
+        dtypes={name: component.dtypes() for name, component in base.components.items()},
+        ignored=base.ignored,
+        files=hash_base(base, progress=progress),
+    )
 
 
 def _record_lora(

@@ -13,14 +13,22 @@ from engines.manifest import Defaults, FileEntry, Preset
 
 @dataclass(frozen=True)
 class BaseRecord:
-    """The base model: its name, its family, and the sha256 of each file that was read.
+    """The base model: what it is, and the sha256 of each file that was read.
 
-    `name` is a hub id or a directory's own name; files have the names that they have in a
-    diffusers directory, whatever they were called.
+    `name` is a hub id or the own name of a directory or file. `layout` is `diffusers`, or `ldm` for
+    a single file in the original layout. `input_channels` are the UNet's: 4, or 9 for inpainting.
+    `dtypes` are those of each component's weights. `ignored` counts the tensors that are no part of
+    the model, by kind: `ema` copies, `position_ids`, the `noise_schedule`, and so on. `files` have
+    the names that they have in a diffusers directory, whatever they were called, and a single file
+    is called `checkpoint`.
     """
 
     name: str
     family: str
+    layout: str
+    input_channels: int
+    dtypes: dict[str, tuple[str, ...]]
+    ignored: dict[str, int]
     files: dict[str, str]
 
 

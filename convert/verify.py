@@ -8,11 +8,12 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
+from convert.base import read_base
 from convert.completeness import check_complete
 from convert.fuse_record import read_record
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
-from convert.model import BaseModel, read_base
+from convert.model import BaseModel
 from convert.parity import compare
 from convert.verify_inputs import Inputs, verification_inputs
 from convert.weights import load_network

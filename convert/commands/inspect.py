@@ -4,11 +4,11 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from convert.base import read_base
 from convert.commands.fuse import describe
 from convert.family import FAMILY
 from convert.fuse_record import read_record
 from convert.lora import count_ranks, looks_like_lora, read_lora
-from convert.model import read_base
 from convert.tensors import open_tensor_file
 from engines import layout
 from engines.bundle import open_bundle

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from convert.base import read_base
 from convert.fuse_record import RankRecord
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import match_loras
-from convert.model import BaseModel, read_base
+from convert.model import BaseModel
 from engines.errors import InputError
 from tests.convert.synthetic import Tensors, kohya_module, write_lora
 

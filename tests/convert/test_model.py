@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from convert.base import read_base
 from convert.completeness import check_complete
-from convert.model import read_base
 from engines.errors import InputError
 from tests.convert.synthetic import copy_base, edit_json, replace_file
 
@@ -155,7 +155,7 @@ def test_missing_parts_are_listed(base: Path, tmp_path: Path) -> None:
         read_base(tmp_path, "demo")
     with pytest.raises(InputError, match="no base model at"):
         read_base(tmp_path / "gone", "demo")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         read_base(base / "model_index.json", "demo")
 
 
