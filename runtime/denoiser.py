@@ -125,13 +125,15 @@ class Slot:
             NonFinitePredictionError: it is not all numbers; the run can only be given up.
         """
         prediction = self._prediction
-        if self.entries == 1:
-            prediction[...] = predicted[0]
-        else:
-            np.subtract(predicted[1], predicted[0], out=prediction, dtype=np.float32)
-            prediction *= np.float32(self.guidance)
-            prediction += predicted[0]
-        if not (math.isfinite(prediction.min()) and math.isfinite(prediction.max())):
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.entries == 1:
+                prediction[...] = predicted[0]
+            else:
+                np.subtract(predicted[1], predicted[0], out=prediction, dtype=np.float32)
+                prediction *= np.float32(self.guidance)
+                prediction += predicted[0]
+            lowest, highest = prediction.min(), prediction.max()
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise NonFinitePredictionError(self)
 
     def advance(self) -> None:
@@ -195,7 +197,6 @@ class Denoiser:
                 _Batch(slots, self._dtype) for slots in _batches(self._slots, self.max_batch)
             ]
             self._stale = False
-            self._bound = None
         for batch in self._batches:
             feeds = batch.feeds(embeddings=batch is not self._bound)
             self._bound = batch

@@ -46,7 +46,7 @@ class Table:
     """The rows of one run of a sampler that keeps K entries of history beside the latents x.
 
     The prediction is the model's epsilon after guidance. The history is zero before the first
-    row, and the first row does not read it.
+    row; what it was then never reaches x.
 
     Attributes:
         sampler: the sampler's name in the catalogue.

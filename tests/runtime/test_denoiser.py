@@ -240,11 +240,12 @@ def test_a_prediction_that_is_no_number_ends_that_run_only() -> None:
     np.testing.assert_array_equal(good.latents, run_alone(seed=1, sampler="DDIM", steps=5))
 
 
+@pytest.mark.parametrize("guidance", [1.0, 7.0])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_every_kind_of_no_number_is_seen(value: float) -> None:
-    run = slot(guidance=1)
-    predicted = np.zeros((1, 4, 8, 8), np.float32)
-    predicted[0, 3, 7, 7] = value
+def test_every_kind_of_no_number_is_seen(value: float, guidance: float) -> None:
+    run = slot(guidance=guidance)
+    predicted = np.zeros((run.entries, 4, 8, 8), np.float32)
+    predicted[:, 3, 7, 7] = value
     with pytest.raises(NonFinitePredictionError):
         run.read_prediction(predicted)
 

@@ -86,3 +86,13 @@ def test_float32_is_precise_enough_for_every_sampler(name: str) -> None:
             terms[-1] = next(draws)
         advance(table, row, terms, scratch)
     np.testing.assert_allclose(terms[0], wanted, rtol=0, atol=3e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", [sampler.name for sampler in SAMPLERS])
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_what_the_history_was_at_first_never_reaches_x(name: str, first_step: int) -> None:
+    table = make_table(name, "automatic", 12, NoiseSchedule.from_config(SD15), first_step)
+    influence = np.eye(table.entries)
+    for coefficients in table.coefficients:
+        influence = coefficients[:, : table.entries] @ influence
+        assert not influence[0, 1:].any()
