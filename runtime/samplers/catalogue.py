@@ -89,7 +89,8 @@ SAMPLERS = (
     Sampler("TCD", "TCDScheduler", NORMAL, (NORMAL,), tcd),
 )
 
-_SCHEDULE_ALIASES = {"sgm uniform": "trailing", "uniform": NORMAL}
+_SCHEDULE_ALIASES = {"sgm uniform": "trailing", "simple": "trailing"}
+"""Names of the webui, and the nearest that diffusers has."""
 
 
 def make_table(
@@ -115,7 +116,7 @@ def make_table(
             steps that it cannot take.
     """
     entry, schedule = resolve(sampler, schedule)
-    check_steps(steps, first_step)
+    check_steps(steps, first_step, noise_schedule)
     return entry.make(noise_schedule, schedule, steps, first_step)
 
 

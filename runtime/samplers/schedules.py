@@ -190,14 +190,16 @@ def timestep_of(sigma: float, noise_schedule: NoiseSchedule) -> float:
     return float(timesteps_of(np.array([sigma]), noise_schedule)[0])
 
 
-def check_steps(steps: int, first_step: int) -> None:
+def check_steps(steps: int, first_step: int, noise_schedule: NoiseSchedule) -> None:
     """Refuse numbers of steps that no sampler can take.
 
     Raises:
-        SettingError: there are no steps, or the first one is not among them.
+        SettingError: there are no steps or more than in training, or the first one is not
+            among them.
     """
-    if steps < 1:
-        raise SettingError(f"{steps} steps are not possible; choose at least 1.")
+    most = noise_schedule.num_train_timesteps
+    if not 1 <= steps <= most:
+        raise SettingError(f"{steps} steps are not possible; choose 1 to {most}.")
     if not 0 <= first_step < steps:
         raise SettingError(f"A run of {steps} steps has no step {first_step} to start at.")
 

@@ -47,7 +47,7 @@ def test_a_schedule_that_the_sampler_lacks_lists_its_own() -> None:
         resolve("DDIM", "karras")
 
 
-@pytest.mark.parametrize(("steps", "first_step"), [(0, 0), (-1, 0), (5, 5), (5, -1)])
+@pytest.mark.parametrize(("steps", "first_step"), [(0, 0), (-1, 0), (1001, 0), (5, 5), (5, -1)])
 def test_numbers_of_steps_that_cannot_be(steps: int, first_step: int) -> None:
     with pytest.raises(SettingError, match=r"steps? "):
         make_table("DDIM", "normal", steps, NoiseSchedule.from_config(SD15), first_step)
