@@ -145,10 +145,10 @@ class Slot:
 
 
 class Denoiser:
-    """The UNet's session and the runs that share it."""
+    """The UNet's session, which the caller closes, and the runs that share it."""
 
     def __init__(self, session: Session, max_batch: int) -> None:
-        """Own `session`, feeding at most `max_batch` entries in one call.
+        """Run the UNet in `session`, feeding at most `max_batch` entries in one call.
 
         Raises:
             SettingError: no run with guidance fits into that.
