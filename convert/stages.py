@@ -65,7 +65,7 @@ def run_stages(
     with measured() as cost:
         # Kept in the base's dtype, weights that are exported in float32 would be rounded first.
         fuse_dtype = "fp32" if dtype == "fp32" else KEEP_DTYPE
-        fuse = plan_fuse(recipe, weights, text_encoder_weights, dtype=fuse_dtype)
+        fuse = plan_fuse(recipe, weights, text_encoder_weights, dtype=fuse_dtype, progress=progress)
         skipped = fuse.is_fulfilled_by(fused)
         if not skipped:
             from convert.fuse import run_fuse
@@ -74,7 +74,7 @@ def run_stages(
     reports.append(_report("fuse", skipped, cost))
 
     with measured() as cost:
-        export = plan_export(fused, dtype=dtype)
+        export = plan_export(fused, dtype=dtype, progress=progress)
         skipped = export.is_fulfilled_by(out)
         if not skipped:
             from convert.export import run_export

@@ -152,9 +152,12 @@ def _as_stored(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout) -> None:
-    """Give inputs and outputs the layout's axis names; drop the tracer's names inside."""
+    """Give inputs and outputs the layout's axis names; drop the tracer's names and notes inside."""
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
     for node in graph:
         for output in node.outputs:
+            output.metadata_props.clear()
             if not output.is_graph_output():
                 output.shape = None
     for values, expected in ((graph.inputs, axes.inputs), (graph.outputs, axes.outputs)):

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> Result:
     except ImportError as error:
         raise MissingExtraError(str(error.name), "convert", "convert export") from error
     with measured() as total:
-        plan = plan_export(options.model, dtype=options.dtype)
+        plan = plan_export(options.model, dtype=options.dtype, progress=not options.quiet)
         manifest, costs = run_export(
             plan, options.out, force=options.force, progress=not options.quiet
         )

@@ -1,0 +1,72 @@
+"""Verifying, on the smallest model: a sound bundle passes, and every kind of fault is found."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from convert.parity import has_passed
+from convert.verify import run_verify
+from engines import layout
+from engines.bundle import Bundle, open_bundle, verify_hashes
+from engines.errors import InputError
+from tests.convert.synthetic import copy_base
+from tests.convert.tiny_model import write_tiny_model
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
+    return open_bundle(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def test_sound_bundle_passes_and_says_so(bundle: Bundle, tiny_model: Path) -> None:
+    assert not has_passed(bundle.manifest)
+    manifest, costs = run_verify(bundle, tiny_model, progress=False)
+    written = open_bundle(bundle.path)
+    verify_hashes(written)
+    assert written.manifest == manifest == replace(bundle.manifest, parity=manifest.parity)
+    assert has_passed(manifest)
+    assert costs.keys() == layout.COMPONENTS.keys()
+    outputs = {name: [f.output for f in parity] for name, parity in manifest.parity.items()}
+    assert outputs == {name: list(c.outputs) for name, c in layout.COMPONENTS.items()}
+    for parity in manifest.parity.values():
+        for figures in parity:
+            assert 0 < figures.mean_error <= figures.max_error < figures.tolerance / 2
+            assert figures.cosine > 0.999999
+
+
+@pytest.mark.parametrize("component", list(layout.COMPONENTS))
+def test_one_wrong_weight_fails_its_component_alone(
+    bundle: Bundle, tiny_model: Path, component: str
+) -> None:
+    path = bundle.graph(component)
+    model = onnx.load(path)
+    weight = max(model.graph.initializer, key=lambda value: len(value.raw_data))
+    weight.raw_data = bytes(len(weight.raw_data))
+    data = path.parent / layout.GRAPH_DATA_FILE
+    data.unlink()
+    onnx.save(model, path, save_as_external_data=True, location=layout.GRAPH_DATA_FILE)
+    manifest, _ = run_verify(bundle, tiny_model, progress=False)
+    failed = {name for name, parity in manifest.parity.items() if not all(f.passed for f in parity)}
+    assert failed == {component}
+    assert not has_passed(manifest)
+
+
+def test_other_weights_fail(bundle: Bundle, demo_base: Path, tmp_path: Path) -> None:
+    other = write_tiny_model(demo_base, tmp_path / "other", seed=1)
+    manifest, _ = run_verify(bundle, other, progress=False)
+    assert not any(f.passed for parity in manifest.parity.values() for f in parity)
+
+
+def test_other_fused_model_is_refused(demo_bundle: Path, fused_demo: Path, tmp_path: Path) -> None:
+    copy = copy_base(fused_demo, tmp_path / "other")
+    record = copy / layout.FUSE_FILE
+    text = record.read_text()
+    identity = open_bundle(demo_bundle).manifest.provenance["identity"]
+    assert isinstance(identity, str)
+    record.unlink()
+    record.write_text(text.replace(identity, "0" * 64))
+    with pytest.raises(InputError, match="is not the fused model that"):
+        run_verify(open_bundle(demo_bundle), copy, progress=False)
