@@ -35,7 +35,7 @@ OnStep = Callable[[int, int], None]
 class Pipeline:
     """One bundle on one backend. Graphs are loaded when they are first needed, and once.
 
-    A context manager; not safe for use by two threads at once.
+    A context manager, for one run of `generate` at a time.
 
     Attributes:
         bundle: the opened bundle.

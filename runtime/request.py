@@ -152,7 +152,9 @@ def _faults(settings: Settings, count: int, downscale: int) -> list[str]:
     if not 1 <= settings.steps <= MAX_STEPS:
         faults.append(f"{settings.steps} steps are not possible: choose 1 to {MAX_STEPS}")
     if not (math.isfinite(settings.cfg) and 1 <= settings.cfg <= MAX_CFG):
-        faults.append(f"the guidance scale {settings.cfg:g} is not possible: choose 1 to 100")
+        faults.append(
+            f"the guidance scale {settings.cfg:g} is not possible: choose 1 to {MAX_CFG:g}"
+        )
     if settings.clip_skip not in CLIP_SKIPS:
         choices = " or ".join(map(str, CLIP_SKIPS))
         faults.append(f"clip skip {settings.clip_skip} is not possible: choose {choices}")

@@ -155,14 +155,13 @@ def _other(**fields: Any) -> Mistake:
     return lambda patch: dataclasses.replace(REQUEST, **fields)
 
 
-def _vocabulary(**attributes: int) -> Mistake:
+def _tokenizer(spoil: Callable[[ClipTokenizer], None]) -> Mistake:
     """Special tokens with other ids."""
     read = ClipTokenizer.open
 
     def read_wrongly(path: Path) -> ClipTokenizer:
         tokenizer = read(path)
-        for name, value in attributes.items():
-            setattr(tokenizer, name, value)
+        spoil(tokenizer)
         return tokenizer
 
     return lambda patch: patch.setattr(ClipTokenizer, "open", read_wrongly)
@@ -198,8 +197,8 @@ def _noise(change: Callable[[Any], Any]) -> Mistake:
 
 
 MISTAKES: dict[str, Mistake] = {
-    "padding with another token": _vocabulary(padding=0),
-    "chunks that begin with the end token": _vocabulary(start=795),
+    "padding with another token": _tokenizer(lambda it: setattr(it, "padding", 0)),
+    "chunks that begin with the end token": _tokenizer(lambda it: setattr(it, "start", it.end)),
     "ids that are one too high": _tokens(lambda ids: [token + 1 for token in ids]),
     "the last token lost": _tokens(lambda ids: ids[:-1]),
     "the text encoder's last but one layer": _other(clip_skip=2),

@@ -106,6 +106,7 @@ def test_a_baked_lora_is_stripped_with_a_warning(capsys: pytest.CaptureFixture[s
         ("--bundle nowhere", "There is no bundle at nowhere. Make one with `convert all"),
         ("--bundle .", "is not a bundle: it holds no bundle.json"),
         ("--out cat.jpg", "pictures are PNG"),
+        ("--out /proc/nowhere/cat.png", "Cannot write"),
         ("--out cat.png --n 2", "2 pictures; give a directory"),
     ],
 )
