@@ -1,23 +1,33 @@
 """Outputs appear whole or not at all: write to a temporary sibling, then rename.
 
-A crash at any point leaves the old output or the new one, never a mixture. Temporary siblings of
-processes that are gone are removed by the next writer to the same place.
+A crash at any point leaves the old output or the new one, never a mixture. One process at a time
+writes to a place; it holds a lock, which the system releases however the process ends, and begins
+by removing what an earlier one left.
 """
 
 import contextlib
 import ctypes
 import errno
+import fcntl
+import logging
 import os
 import re
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from engines.errors import OutputError
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_POLL_S: Final = 0.1
+_PARTIAL: Final = "partial-"
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -25,7 +35,8 @@ def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Pat
     """Yield an empty temporary directory that becomes `target` when the block ends well.
 
     Args:
-        target: where the finished directory appears.
+        target: where the finished directory appears; another process that publishes there is
+            waited for.
         force: whether an existing output may be replaced.
         marker: a file that every finished output of this kind holds. A directory without it is
             not one of ours and is never replaced, `force` or not.
@@ -33,10 +44,10 @@ def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Pat
     Raises:
         OutputError: `target` exists and may not be replaced, or cannot be written.
     """
+    target = target.resolve()
     check_replaceable(target, force=force, marker=marker)
-    _make_parent(target)
-    with _writing(target):
-        _remove_abandoned(target)
+    with exclusive(target), _writing(target):
+        check_replaceable(target, force=force, marker=marker)
         partial = _sibling(target)
         partial.mkdir()
         try:
@@ -54,9 +65,7 @@ def publish_file(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
-    _make_parent(target)
-    with _writing(target):
-        _remove_abandoned(target)
+    with exclusive(target), _writing(target):
         partial = _sibling(target)
         try:
             yield partial
@@ -67,6 +76,81 @@ def publish_file(target: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Keep every other process from publishing at `target`; wait while one does.
+
+    What holds `target` may publish there. Where the directory that it is in may not be written,
+    nobody can replace `target` and there is nothing to hold.
+
+    Raises:
+        OutputError: the directory cannot be made.
+    """
+    _make_parent(target)
+    place = target.parent.resolve() / f".{target.name}.lock"
+    with _writing(target):
+        descriptor = None if place in _held.places else _lock(place, target)
+    if descriptor is None:
+        yield
+        return
+    _held.places.add(place)
+    try:
+        with _writing(target):
+            _remove_abandoned(target)
+        yield
+    finally:
+        _held.places.remove(place)
+        place.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+class _Held(threading.local):
+    """The locks that a thread has."""
+
+    def __init__(self) -> None:
+        self.places: set[Path] = set()
+
+
+_held: Final = _Held()
+
+
+def _lock(place: Path, target: Path) -> int | None:
+    """Open and lock the file `place`, which its holder removes; None where none may be made."""
+    waiting = False
+    while True:
+        try:
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                return None
+            raise
+        locked = _try_lock(descriptor)
+        if locked and _is_at(place, descriptor):
+            return descriptor
+        os.close(descriptor)
+        if not locked:
+            if not waiting:
+                _log.info("waiting for another process that writes %s", target)
+            waiting = True
+            time.sleep(_POLL_S)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(place: Path, descriptor: int) -> bool:
+    """Whether the open file is still the one at `place`, and not one that was removed."""
+    try:
+        return os.path.samestat(place.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
     """Say before any work is done whether `target` may be written; see `publish_directory`."""
     with _writing(target):
@@ -74,6 +158,11 @@ def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
             return
         if not target.is_dir():
             raise OutputError(f"{target} is a file; give a directory for the output.")
+        if target.is_mount():
+            raise OutputError(
+                f"{target} is a mount point, which cannot be replaced in one step; give a "
+                "directory inside it."
+            )
         if not any(target.iterdir()):
             return
         if not (target / marker).is_file():
@@ -86,30 +175,19 @@ def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
 
 
 def _sibling(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial-{os.getpid()}-{os.urandom(3).hex()}")
+    return target.with_name(f".{target.name}.{_PARTIAL}{os.urandom(4).hex()}")
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove temporary siblings of `target` whose process is gone."""
-    pattern = re.compile(re.escape(f".{target.name}.partial-") + r"(\d+)-[0-9a-f]+$")
+    """Remove the temporary siblings of `target`: whoever holds its lock knows they are no one's."""
+    pattern = re.compile(re.escape(f".{target.name}.{_PARTIAL}") + "[0-9a-f]{8}")
     for path in target.parent.iterdir():
-        match = pattern.fullmatch(path.name)
-        if match is None or _is_running(int(match[1])):
+        if pattern.fullmatch(path.name) is None:
             continue
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _move_into_place(partial: Path, target: Path) -> None:
@@ -143,10 +221,8 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _sync_tree(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            _sync(path)
-    _sync(directory)
+    for path in (*directory.rglob("*"), directory):
+        _sync(path)
 
 
 def _sync(path: Path) -> None:
@@ -182,10 +258,16 @@ def _refusal(target: Path, error: OSError) -> OutputError:
     """What to tell the user; an error that says nothing about the place is raised again."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full; free some space and run the command again"
+    elif error.errno == errno.EFBIG:
+        reason = (
+            "a file is larger than the disk's format or `ulimit -f` allows; choose another place"
+        )
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
         reason = "the place may not be written; choose another or change its permissions"
-    elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
         reason = "a part of the path is a file or directory already; choose another place"
+    elif error.errno in (errno.EBUSY, errno.ENAMETOOLONG, errno.ENOLCK, errno.EOPNOTSUPP):
+        reason = f"the system says {os.strerror(error.errno)!r}; choose another place"
     else:
         raise error
     return OutputError(f"Cannot write {target}: {reason}.")

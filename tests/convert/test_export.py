@@ -192,7 +192,7 @@ def test_killed_export_leaves_no_bundle_and_its_debris_is_swept(
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not out.exists()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob(".bundle.partial-*"))) == 1
     with publish_directory(out, force=False, marker=layout.BUNDLE_FILE) as partial:
         (partial / layout.BUNDLE_FILE).write_text("{}")
     assert list(tmp_path.iterdir()) == [out]

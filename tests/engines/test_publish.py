@@ -1,6 +1,7 @@
 """Outputs appear whole or not at all, and nothing that is not ours is ever replaced."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from engines import publish
 from engines.errors import OutputError
-from engines.publish import publish_directory, publish_file
+from engines.publish import exclusive, publish_directory, publish_file
 
 MARKER = "made.json"
 
@@ -143,9 +144,112 @@ def test_killed_half_way_leaves_nothing_that_opens_and_is_cleaned_up(tmp_path: P
     killed = subprocess.run([sys.executable, "-c", program], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not target.exists()
-    assert len(_names(tmp_path)) == 1
+    assert [name.split("-")[0] for name in _names(tmp_path)] == [".out.lock", ".out.partial"]
     _publish(target, "whole")
     assert _names(tmp_path) == ["out"]
+
+
+def _hold(target: Path) -> subprocess.Popen[str]:
+    """Another process that has locked `target`, until its standard input ends."""
+    program = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        from engines.publish import exclusive
+        with exclusive(Path({str(target)!r})):
+            (Path({str(target)!r}).with_name(".out.partial-00000000")).mkdir()
+            print("held", flush=True)
+            sys.stdin.read()
+            Path({str(target)!r}).mkdir()
+            (Path({str(target)!r}) / {MARKER!r}).write_text("the other's")
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_another_process_is_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    force: bool,
+) -> None:
+    """Its temporary directory is left alone meanwhile, and its output is seen afterwards."""
+    target = tmp_path / "out"
+    with _hold(target) as other, caplog.at_level(logging.INFO):
+        naps = []
+
+        def nap(seconds: float) -> None:
+            naps.append(seconds)
+            assert (tmp_path / ".out.partial-00000000").is_dir()
+            assert other.stdin is not None
+            other.stdin.close()
+            other.wait()
+
+        monkeypatch.setattr("engines.publish.time.sleep", nap)
+        if force:
+            _publish(target, "ours", force=True)
+        else:
+            with pytest.raises(OutputError, match="exists already"):
+                _publish(target, "ours")
+    assert len(naps) == 1
+    assert caplog.messages == [f"waiting for another process that writes {target}"]
+    assert (target / MARKER).read_text() == ("ours" if force else "the other's")
+    assert _names(tmp_path) == ["out"]
+
+
+def test_what_holds_a_place_may_publish_there(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with exclusive(target):
+        _publish(target, "first")
+        with exclusive(target):
+            _publish(target, "second", force=True)
+        assert (tmp_path / ".out.lock").exists()
+    assert _names(tmp_path) == ["out"]
+
+
+def test_where_nothing_may_be_written_there_is_nothing_to_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, *_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("engines.publish.os.open", refuse)
+    with exclusive(tmp_path / "out"):
+        pass
+
+
+def test_a_link_to_an_output_still_leads_to_it(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "out")
+    _publish(tmp_path / "link", "old")
+    _publish(tmp_path / "link", "new", force=True)
+    assert (tmp_path / "disk" / "out" / MARKER).read_text() == "new"
+    assert _names(tmp_path) == ["disk", "link"]
+    assert _names(tmp_path / "disk") == ["out"]
+
+
+def test_a_mount_point_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(OutputError, match="mount point"):
+        _publish(tmp_path, "x")
+
+
+def test_a_file_that_is_too_large_for_the_disk(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"larger than the disk's format or `ulimit -f`"),
+        publish_directory(tmp_path / "out", force=False, marker=MARKER),
+    ):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    assert _names(tmp_path) == []
 
 
 def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
