@@ -59,7 +59,7 @@ def read_checkpoint(
     file = open_weight_file(path)
     kind = recognise(file)
     _check_kind(path, kind)
-    groups, ignored = _split(file)
+    groups, ignored = split_checkpoint(file)
     parts = tuple(parts)
     missing = [_NAMES[part] for part in parts if part not in groups]
     if missing:
@@ -94,7 +94,8 @@ def read_vae_file(path: Path, configuration: Path = CONFIGURATION) -> Component:
     config = read_json(configuration / VAE / "config.json")
     if kind == DIFFUSERS_VAE:
         return Component(VAE, config, canonical_tensors(VAE, file.tensors, path), path)
-    prefix = PREFIXES[VAE] if any(name.startswith(PREFIXES[VAE]) for name in file.tensors) else ""
+    has_prefix = any(name.startswith(PREFIXES[VAE]) for name in file.tensors)
+    prefix = PREFIXES[VAE] if has_prefix or kind != LDM_VAE else ""
     group = {
         name.removeprefix(prefix): tensor
         for name, tensor in file.tensors.items()
@@ -121,8 +122,15 @@ def _check_kind(path: Path, kind: Kind) -> None:
         )
 
 
-def _split(file: TensorFile) -> tuple[dict[str, dict[str, StoredTensor]], dict[str, int]]:
-    """The tensors of each component by their names without its prefix, and a count of the rest."""
+def split_checkpoint(
+    file: TensorFile,
+) -> tuple[dict[str, dict[str, StoredTensor]], dict[str, int]]:
+    """Part a checkpoint's tensors by component.
+
+    Returns:
+        The tensors of each component that is there, by their names without the component's prefix;
+        and how many are no part of any, by kind. What is of no known kind is reported.
+    """
     groups: dict[str, dict[str, StoredTensor]] = {}
     ignored: dict[str, int] = {}
     others = []

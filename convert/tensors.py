@@ -23,6 +23,8 @@ ITEM_SIZES: Final = {
     "F32": 4,
     "F16": 2,
     "BF16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
     "I64": 8,
     "I32": 4,
     "I16": 2,
@@ -34,11 +36,25 @@ ITEM_SIZES: Final = {
 
 FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
 
+_NUMPY_DTYPES: Final = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "u1",
+}
 _MAX_HEADER: Final = 1 << 24
 _MAX_AXES: Final = 8
 _OTHER_KINDS: Final = (
-    (b"\x80", "a pickle (.ckpt, .pt or .bin)"),
+    (b"\x80", "a pickle from before torch 1.6: load it with torch and save it as safetensors"),
     (b"PK", "a zip archive (.ckpt, .pt or .bin)"),
+    (b"GGUF", "GGUF, whose weights are quantised: get the file in fp16"),
+    (b"7z\xbc\xaf", "a 7z archive: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"),
     (b"<", "an HTML page, probably of a login or an error"),
     (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
     (b'{"', "JSON, probably a server's error message"),
@@ -77,13 +93,11 @@ class StoredTensor:
         return content
 
     def read_scalar(self) -> float:
-        """The value of a tensor of one floating-point element."""
+        """The value of a tensor of one element."""
         content = bytes(self.read())
         if self.dtype == "BF16":
-            content, dtype = b"\0\0" + content, "<f4"
-        else:
-            dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[self.dtype]
-        return float(np.frombuffer(content, dtype)[0])
+            return float(np.frombuffer(b"\0\0" + content, "<f4")[0])
+        return float(np.frombuffer(content, _NUMPY_DTYPES[self.dtype])[0])
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
 """`convert inspect`: what a file or directory is."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from convert.base import read_base
+from convert.checkpoint import split_checkpoint
 from convert.commands.fuse import describe
 from convert.family import FAMILY
 from convert.fuse_record import read_record
-from convert.lora import count_ranks, looks_like_lora, read_lora
-from convert.tensors import open_tensor_file
+from convert.kinds import CHECKPOINT, INPAINTING, LORA, recognise
+from convert.lora import count_ranks, read_lora
+from convert.model import LDM, WEIGHT_FILES
+from convert.tensors import StoredTensor, TensorFile
+from convert.weight_file import open_weight_file
 from engines import layout
 from engines.bundle import open_bundle
 from engines.console import Result, add_common_arguments
@@ -44,18 +49,55 @@ def run(options: argparse.Namespace) -> Result:
 
 
 def _inspect_file(path: Path) -> Result:
-    file = open_tensor_file(path)
+    file = open_weight_file(path)
+    kind = recognise(file)
     digest = sha256_file(path)
     hashes = f"sha256 {digest}, AutoV2 {digest[:10].upper()}"
     value: dict[str, Json] = {"sha256": digest, "autov2": digest[:10].upper()}
-    if looks_like_lora(file.tensors):
+    if kind == LORA:
         return _inspect_lora(path, hashes, value)
-    text = f"{path}: a safetensors file of {len(file.tensors)} tensors, no LoRA\n  {hashes}"
-    dtypes = sorted({tensor.dtype for tensor in file.tensors.values()})
+    if kind in (CHECKPOINT, INPAINTING):
+        return _inspect_checkpoint(file, kind.what, hashes, value)
+    dtypes = _dtypes(file.tensors.values())
     return Result(
-        f"{text}\n  dtypes: {', '.join(dtypes)}",
-        {"kind": "tensors", "tensors": len(file.tensors), "dtypes": list(dtypes), **value},
+        f"{path}: {kind.what}\n  {hashes}\n  {len(file.tensors)} tensors, {', '.join(dtypes)}",
+        {
+            "kind": "tensors",
+            "what": kind.what,
+            "tensors": len(file.tensors),
+            "dtypes": [*dtypes],
+            **value,
+        },
     )
+
+
+def _inspect_checkpoint(file: TensorFile, what: str, hashes: str, value: dict[str, Json]) -> Result:
+    groups, ignored = split_checkpoint(file)
+    lines = [f"{file.path}: {what}, in LDM layout", f"  {hashes}"]
+    components: dict[str, Json] = {}
+    for name in WEIGHT_FILES:
+        group = groups.get(name, {})
+        dtypes = _dtypes(group.values())
+        lines.append(f"  {name}: {len(group)} tensors, {', '.join(dtypes) or 'missing'}")
+        components[name] = {"tensors": len(group), "dtypes": [*dtypes]}
+    if ignored:
+        lines.append(f"  left out: {', '.join(f'{n} {kind}' for kind, n in ignored.items())}")
+    return Result(
+        "\n".join(lines),
+        {
+            "kind": "base",
+            "what": what,
+            "family": FAMILY,
+            "layout": LDM,
+            "components": components,
+            "ignored": {**ignored},
+            **value,
+        },
+    )
+
+
+def _dtypes(tensors: Iterable[StoredTensor]) -> list[str]:
+    return sorted({tensor.dtype for tensor in tensors})
 
 
 def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
@@ -106,7 +148,7 @@ def _inspect_base(path: Path) -> Result:
     lines = [f"{path}: a base model of the {FAMILY} family, in diffusers layout"]
     components: dict[str, Json] = {}
     for name, component in base.components.items():
-        dtypes = sorted({tensor.dtype for tensor in component.tensors.values()})
+        dtypes = component.dtypes()
         digest = sha256_file(component.file)
         lines.append(
             f"  {name}: {len(component.tensors)} tensors, {', '.join(dtypes)}, sha256 {digest}"
@@ -117,4 +159,7 @@ def _inspect_base(path: Path) -> Result:
             "dtypes": list(dtypes),
             "sha256": digest,
         }
-    return Result("\n".join(lines), {"kind": "base", "family": FAMILY, "components": components})
+    return Result(
+        "\n".join(lines),
+        {"kind": "base", "family": FAMILY, "layout": base.layout, "components": components},
+    )
