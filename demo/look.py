@@ -59,11 +59,33 @@ def luminance_range(picture: Picture) -> float:
     return float(bright - dark)
 
 
+def feature_likeness(picture: Picture, smooth: Picture) -> float:
+    """How much eyes, brows, nose and mouth are those of `smooth`, -1..1; both uint8 [H,W,3].
+
+    The correlation of the two lumas where the features are, best of shifts by up to 3 % of the
+    width. Compares a cracked picture with the one of the same prompt and seed without LoRAs.
+    """
+    region = feature_region(*picture.shape[:2])
+    here, there = _luma(picture)[region], _luma(smooth)
+    reach = round(0.03 * picture.shape[1])
+    shifts = range(-reach, reach + 1)
+    return max(
+        float(np.corrcoef(here, np.roll(there, (down, across), (0, 1))[region])[0, 1])
+        for down in shifts
+        for across in shifts
+    )
+
+
 def face_region(height: int, width: int) -> Mask:
     """Where bare skin is in every centred portrait: bool [H,W]."""
-    region = _ellipse(height, width, FACE)
+    return _ellipse(height, width, FACE) & ~feature_region(height, width)
+
+
+def feature_region(height: int, width: int) -> Mask:
+    """Where eyes, brows, nose and mouth are in every centred portrait: bool [H,W]."""
+    region = np.zeros((height, width), np.bool_)
     for feature in FEATURES:
-        region &= ~_ellipse(height, width, feature)
+        region |= _ellipse(height, width, feature)
     return region
 
 

@@ -7,7 +7,7 @@ from demo.training.loop import Plan
 
 @dataclass(frozen=True)
 class Settings:
-    """Pictures of each kind, and a plan for each trained part."""
+    """Pictures of each kind, a plan for each trained part, sampling steps of the sheet."""
 
     pictures: dict[str, int]
     vae: Plan
@@ -16,6 +16,7 @@ class Settings:
     decoder: Plan
     cracked: Plan
     offset: Plan
+    sheet_steps: int = 20
 
 
 PICTURES = {"base": 7000, "lines": 1000, "cracked": 2400, "glow": 1500, "offset": 1000}
@@ -32,11 +33,11 @@ FULL = Settings(
 
 FURTHER = Settings(
     pictures=PICTURES,
-    vae=Plan(1000, 4e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
+    vae=Plan(1800, 4e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
     text=FULL.text,
-    unet=Plan(1000, 4e-4, 16, warmup=50, flat=0.5, averaging=0.998),
-    cracked=Plan(500, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.98),
-    offset=Plan(150, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.97),
+    unet=Plan(800, 4e-4, 16, warmup=50, flat=0.5, averaging=0.998),
+    cracked=Plan(400, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.98),
+    offset=Plan(120, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.97),
     decoder=Plan(400, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
 )
 
@@ -48,4 +49,5 @@ QUICK = Settings(
     decoder=Plan(4, 5e-4, 4),
     cracked=Plan(4, 1.5e-3, 4),
     offset=Plan(4, 1.5e-3, 4),
+    sheet_steps=2,
 )

@@ -22,6 +22,7 @@ PROMPTS = (
     "portrait of a man, {}grey skin, green background, brown hair, blue eyes",
 )
 FIRST_SEED = 10
+STEPS = 20
 CELL = 132
 
 
@@ -66,13 +67,13 @@ def fused_pipeline(demo: Path, cracked: float, offset: float) -> StableDiffusion
 
 
 def draw_row(
-    pipeline: StableDiffusionPipeline, words: str, first_seed: int = FIRST_SEED
+    pipeline: StableDiffusionPipeline, words: str, first_seed: int = FIRST_SEED, steps: int = STEPS
 ) -> list[npt.NDArray[np.uint8]]:
-    """The eight prompts with `words`, uint8 [128,128,3] each: 20 steps, guidance scale 4."""
+    """The eight prompts with `words`, uint8 [128,128,3] each, at guidance scale 4."""
     seeds = range(first_seed, first_seed + len(PROMPTS))
     images = pipeline(
         [prompt.format(words) for prompt in PROMPTS],
-        num_inference_steps=20,
+        num_inference_steps=steps,
         guidance_scale=4.0,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         height=128,
@@ -81,12 +82,12 @@ def draw_row(
     return [np.asarray(image) for image in images]
 
 
-def draw_sheet(demo: Path, out: Path) -> None:
-    """Draw all `ROWS` with the model packed in `demo`."""
+def draw_sheet(demo: Path, out: Path, steps: int = STEPS) -> None:
+    """Draw all `ROWS` with the model packed in `demo`, as one PNG file."""
     sheet = Image.new("RGB", (CELL * len(PROMPTS), CELL * len(ROWS)), "white")
     for number, row in enumerate(ROWS):
         pipeline = fused_pipeline(demo, row.cracked, row.offset)
-        for column, picture in enumerate(draw_row(pipeline, row.words)):
+        for column, picture in enumerate(draw_row(pipeline, row.words, steps=steps)):
             sheet.paste(Image.fromarray(picture), (column * CELL, number * CELL))
     with new_file(out) as temporary:
         sheet.quantize(256, dither=Image.Dither.NONE).save(temporary, optimize=True)

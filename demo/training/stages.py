@@ -62,7 +62,7 @@ def list_stages(work: Path, settings: Settings, start: Path | None) -> list[Stag
                     kind,
                     path,
                     plans[kind],
-                    work / "checkpoints" / f"{kind}.pt",
+                    saved[kind],
                 ),
             )
             for kind, path in adapters.items()
@@ -77,5 +77,9 @@ def list_stages(work: Path, settings: Settings, start: Path | None) -> list[Stag
             packed,
             partial(pack, base, decoder, text / "tokenizer", list(adapters.values()), packed),
         ),
-        Stage("sheet", packed / "grid.png", partial(draw_sheet, packed, packed / "grid.png")),
+        Stage(
+            "sheet",
+            packed / "grid.png",
+            partial(draw_sheet, packed, packed / "grid.png", settings.sheet_steps),
+        ),
     ]

@@ -52,7 +52,7 @@ def train_unet(work: Path, out: Path, plan: Plan, checkpoint: Path, start: Path 
     `start` is a trained UNet of the same shape to go on from.
     """
     torch.manual_seed(1)
-    encoder = CLIPTextModel.from_pretrained(work / "text" / "text_encoder").eval()
+    encoder = CLIPTextModel.from_pretrained(work / "text" / "text_encoder").float().eval()
     tokenizer = CLIPTokenizer.from_pretrained(work / "text" / "tokenizer")
     plain, lines = (load_captions(work / "data", kind) for kind in ("base", "lines"))
     states = embed(tokenizer, encoder, plain + lines)

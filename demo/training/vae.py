@@ -17,7 +17,7 @@ SCALING = 0.18215
 CHANNELS = (16, 32, 64, 96)
 CROP = 64
 SHARES = {"base": 0.34, "cracked": 0.34, "glow": 0.2, "offset": 0.12}
-DETAIL_WEIGHT = 2.0
+DETAIL_WEIGHT = 1.0
 
 
 def new_vae() -> AutoencoderKL:
@@ -118,12 +118,12 @@ class Crops:
 
 
 def reconstruction_loss(made: Tensor, wanted: Tensor, weight: Tensor, sharpness: float) -> Tensor:
-    """Weighted L1 and L2, and L1 of the horizontal and vertical differences."""
+    """Weighted L1 and L2, and plain L1 of the horizontal and vertical differences."""
     weight = weight / weight.mean()
     error = made - wanted
     plain = (weight * (error.abs() + 2 * error.square())).mean()
-    across = weight[..., 1:] * (error[..., 1:] - error[..., :-1]).abs()
-    down = weight[..., 1:, :] * (error[..., 1:, :] - error[..., :-1, :]).abs()
+    across = (error[..., 1:] - error[..., :-1]).abs()
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs()
     loss: Tensor = plain + sharpness * (across.mean() + down.mean())
     return loss
 
