@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tokenizers import Tokenizer
+
 from convert.export_plan import scaling_factor
 from convert.graphs import GRAPHS
 from convert.model import VAE, BaseModel
@@ -28,7 +30,7 @@ def bundle_documents(model: BaseModel) -> dict[str, bytes]:
     """
     documents = dict(model.documents)
     documents.setdefault(_TOKENIZER_CONFIG, _dump({"tokenizer_class": "CLIPTokenizer"}))
-    if layout.TOKENIZER_FILE not in documents:
+    if not _says_how_to_pad(documents.get(layout.TOKENIZER_FILE)):
         documents[layout.TOKENIZER_FILE] = _build_tokenizer(documents)
     if _VOCABULARY not in documents or _MERGES not in documents:
         documents.update(_split_tokenizer(documents[layout.TOKENIZER_FILE]))
@@ -40,8 +42,18 @@ def bundle_documents(model: BaseModel) -> dict[str, bytes]:
     return documents
 
 
+def _says_how_to_pad(tokenizer: bytes | None) -> bool:
+    """Whether a tokenizer.json is there and names its padding, which the runtime reads."""
+    if tokenizer is None:
+        return False
+    try:
+        return json.loads(tokenizer)["padding"] is not None
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"The model's {layout.TOKENIZER_FILE} is damaged: {error}.") from error
+
+
 def _build_tokenizer(documents: Mapping[str, bytes]) -> bytes:
-    """tokenizer.json, as transformers makes it from vocabulary and merges."""
+    """tokenizer.json, as transformers makes it from the model's files, padding to a chunk."""
     from transformers import CLIPTokenizerFast
 
     with tempfile.TemporaryDirectory() as directory:
@@ -52,8 +64,11 @@ def _build_tokenizer(documents: Mapping[str, bytes]) -> bytes:
             tokenizer = CLIPTokenizerFast.from_pretrained(directory, local_files_only=True)
         except Exception as error:  # the libraries below have no common base for their errors
             raise InputError(f"The model's tokenizer cannot be read: {error}") from error
-        text: str = tokenizer.backend_tokenizer.to_str(pretty=False)
-    return text.encode()
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    backend.enable_padding(
+        length=layout.CHUNK_TOKENS, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token
+    )
+    return backend.to_str(pretty=False).encode()
 
 
 def _split_tokenizer(tokenizer: bytes) -> dict[str, bytes]:

@@ -130,8 +130,12 @@ def _absorb_rearrangements(graph: ir.Graph, names: set[str]) -> dict[str, Rearra
         weight.shape = output.shape
         output.replace_all_uses_with(weight)
         graph.remove(node, safe=True)
-        weights[str(weight.name)] = rearrange
+        weights[weight.name] = _in_turn(weights[weight.name], rearrange)
     return weights
+
+
+def _in_turn(first: Rearrange, second: Rearrange) -> Rearrange:
+    return lambda values: second(first(values))
 
 
 def _rearrangement(node: ir.Node) -> Rearrange | None:

@@ -121,24 +121,23 @@ def test_tokenizer_is_completed_from_either_form(demo_base: Path, tmp_path: Path
     from convert.documents import bundle_documents
 
     whole = bundle_documents(plan_export(demo_base, dtype="fp16").model)
-    slow, fast = copy_base(demo_base, tmp_path / "slow"), copy_base(demo_base, tmp_path / "fast")
+    slow, fast, silent = (copy_base(demo_base, tmp_path / name) for name in ("a", "b", "c"))
     (slow / "tokenizer" / "tokenizer.json").unlink()
     (fast / "tokenizer" / "vocab.json").unlink()
     (fast / "tokenizer" / "merges.txt").unlink()
+    edit_json(silent / "tokenizer" / "tokenizer.json", lambda content: content.update(padding=None))
 
-    from_slow = bundle_documents(plan_export(slow, dtype="fp16").model)
-    from_fast = bundle_documents(plan_export(fast, dtype="fp16").model)
+    from_slow, from_fast, from_silent = (
+        bundle_documents(plan_export(model, dtype="fp16").model) for model in (slow, fast, silent)
+    )
 
-    tokenizers = [
-        Tokenizer.from_str(documents[layout.TOKENIZER_FILE].decode())
-        for documents in (whole, from_slow)
-    ]
-    for tokenizer in tokenizers:
-        tokenizer.no_padding()
     text = "A portrait, glowing CRACKED skin!! (red:1.2) ünïcode"
-    first, second = (tokenizer.encode(text) for tokenizer in tokenizers)
-    assert first.ids == second.ids
-    assert len(first.ids) > 12
+    expected = Tokenizer.from_str(whole[layout.TOKENIZER_FILE].decode()).encode(text)
+    assert len(expected.ids) == 77
+    for documents in (from_slow, from_fast, from_silent):
+        tokenizer = Tokenizer.from_str(documents[layout.TOKENIZER_FILE].decode())
+        assert tokenizer.encode(text).ids == expected.ids
+        assert tokenizer.padding is not None
     vocabularies = (json.loads(d["tokenizer/vocab.json"]) for d in (whole, from_fast))
     assert next(vocabularies) == next(vocabularies)
     merges = [d["tokenizer/merges.txt"].decode().split("\n") for d in (whole, from_fast)]
@@ -161,6 +160,7 @@ def test_interrupted_export_leaves_nothing(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import convert.export
+    import convert.trace
 
     calls: list[Any] = []
 
@@ -170,7 +170,7 @@ def test_interrupted_export_leaves_nothing(
         calls.append(arguments)
         return real(*arguments)
 
-    real = convert.export.trace_graph
+    real = convert.trace.trace_graph
     monkeypatch.setattr(convert.export, "trace_graph", trace_one)
     plan = plan_export(tiny_model, dtype="fp32")
     with pytest.raises(KeyboardInterrupt):

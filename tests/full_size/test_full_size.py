@@ -1,0 +1,103 @@
+"""Full-size Stable Diffusion 1.5 through the whole chain, each stage in a process of its own.
+
+It prints the seconds and the peak memory of each stage.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines import layout
+from engines.bundle import open_bundle
+from tests.full_size.model import write_full_size_lora, write_full_size_model
+
+pytestmark = pytest.mark.full_size
+
+GIGABYTE = 1_000_000_000
+PEAKS = {"fuse": 1.5, "export": 2.0, "generate": 8.0}
+"""Gigabytes of resident memory that each stage may take. Measured: see the printed figures."""
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A place for some 7 GB, emptied afterwards."""
+    path = tmp_path_factory.mktemp("full-size")
+    yield path
+    shutil.rmtree(path)
+
+
+class Chain:
+    """Runs commands and keeps what each cost."""
+
+    def __init__(self) -> None:
+        self.costs: dict[str, tuple[float, int]] = {}
+
+    def run(self, stage: str, *arguments: str) -> Any:
+        """Run `python -m ARGUMENTS`, and return its --json result."""
+        command = [sys.executable, "-m", *arguments, "--json", "-q"]
+        started = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        self.costs[stage] = time.perf_counter() - started, usage.ru_maxrss * 1024
+        assert process.returncode == 0, output.decode()
+        return json.loads(output)
+
+
+@pytest.fixture
+def chain(capsys: pytest.CaptureFixture[str]) -> Iterator[Chain]:
+    """A chain whose costs are printed in any case."""
+    chain = Chain()
+    yield chain
+    with capsys.disabled():
+        for stage, (seconds, peak) in chain.costs.items():
+            sys.stdout.write(
+                f"\nfull size, {stage}: {seconds:.0f} s, {peak / GIGABYTE:.2f} GB peak"
+            )
+
+
+def test_full_size_model_goes_through_the_chain(directory: Path, chain: Chain) -> None:
+    base = write_full_size_model(directory / "base")
+    loras = [write_full_size_lora(directory / f"lora-{i}.safetensors", i) for i in range(2)]
+    fused, bundle_path, picture_path = (directory / n for n in ("fused", "bundle", "out.png"))
+
+    files = [argument for lora in loras for argument in ("--lora", str(lora))]
+    record = chain.run(
+        "fuse",
+        *("convert", "fuse", "--base", str(base), *files),
+        *("--weights", "0.6,0.6", "--out", str(fused)),
+    )["record"]
+    shutil.rmtree(base)
+    for lora in record["loras"]:
+        assert lora["coverage"]["unet"]["touched"] == 192
+        assert lora["coverage"]["text_encoder"]["touched"] == 72
+
+    chain.run("export", "convert", "export", str(fused), "--out", str(bundle_path))
+    shutil.rmtree(fused)
+    bundle = open_bundle(bundle_path)
+    assert bundle.weights_size(layout.UNET) > 1.7 * GIGABYTE
+
+    chain.run(
+        "generate",
+        *("runtime", "generate", "a photo of a cat", "--bundle", str(bundle_path)),
+        *("--backend", "openvino", "--size", "512x512", "--steps", "2", "--cfg", "7"),
+        *("--seed", "1", "--out", str(picture_path)),
+    )
+    picture = np.asarray(Image.open(picture_path))
+    assert picture.shape == (512, 512, 3)
+    assert picture.std() > 1  # values that are no numbers come out as one colour
+
+    for stage, (_, peak) in chain.costs.items():
+        assert peak < PEAKS[stage] * GIGABYTE
