@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engines import layout
 from engines.errors import BundleError
@@ -52,6 +52,8 @@ def open_bundle(path: Path) -> Bundle:
             f"There is no bundle at {path}. Make one with `convert all --out {path}`."
         )
     manifest = read_manifest(path / layout.BUNDLE_FILE)
+    names = [*manifest.files, *(part.graph for part in manifest.components.values())]
+    _raise_faults(path, [f"{name} is not inside" for name in names if _leaves(name)])
     faults = []
     for name, entry in manifest.files.items():
         file = path / name
@@ -79,6 +81,12 @@ def verify_hashes(bundle: Bundle, on_file: Callable[[str], None] = lambda _: Non
         if sha256_file(bundle.path / name) != entry.sha256:
             faults.append(f"{name} has another content than was exported")
     _raise_faults(bundle.path, faults)
+
+
+def _leaves(name: str) -> bool:
+    """Whether a file's name leads out of the directory that it should be in."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def _raise_faults(path: Path, faults: list[str]) -> None:

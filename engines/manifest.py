@@ -6,13 +6,14 @@ so is a revision that this version does not know.
 
 import dataclasses
 import json
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines import layout
 from engines.errors import BundleError
-from engines.fields import FieldError, parse_fields
+from engines.fields import FieldError, parse_fields, parse_json
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class Manifest:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write `manifest` as indented JSON; the caller publishes the file or its directory."""
-    path.write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -130,7 +132,7 @@ def read_manifest(path: Path) -> Manifest:
             missing, unknown or of the wrong type.
     """
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(
             f"{path.parent} is not a bundle: it holds no {path.name}. "
@@ -140,9 +142,10 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
     if not isinstance(content, dict) or "revision" not in content:
         raise BundleError(f"{path} is not a bundle's manifest: it names no revision.")
-    if content["revision"] != layout.REVISION:
+    revision = content["revision"]
+    if revision != layout.REVISION:
         raise BundleError(
-            f"{path} is of revision {content['revision']!r}; this version reads revision "
+            f"{path} is of revision {reprlib.repr(revision)}; this version reads revision "
             f"{layout.REVISION} only. Export the bundle again with this version."
         )
     try:

@@ -1,5 +1,6 @@
 """A bundle that is foreign, of another revision or damaged does not open."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ from engines import layout
 from engines.bundle import open_bundle, verify_hashes
 from engines.errors import BundleError
 from engines.identity import sha256_file
-from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, write_manifest
+from engines.manifest import (
+    ComponentSpec,
+    FileEntry,
+    Latents,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -58,3 +66,17 @@ def test_changed_content_is_found_by_its_hash(bundle: Path) -> None:
     opened = open_bundle(bundle)
     with pytest.raises(BundleError, match=r"unet/model\.onnx has another content"):
         verify_hashes(opened)
+
+
+@pytest.mark.parametrize("name", ["../other.onnx", "/etc/hostname", "unet/../../x"])
+def test_a_name_that_leads_elsewhere_is_refused(bundle: Path, name: str) -> None:
+    manifest = read_manifest(bundle / layout.BUNDLE_FILE)
+    unet = replace(manifest.components["unet"], graph=name)
+    write_manifest(replace(manifest, components={"unet": unet}), bundle / layout.BUNDLE_FILE)
+    with pytest.raises(BundleError, match=f"{name} is not inside"):
+        open_bundle(bundle)
+    write_manifest(
+        replace(manifest, files={name: FileEntry(1, "0" * 64)}), bundle / layout.BUNDLE_FILE
+    )
+    with pytest.raises(BundleError, match=f"{name} is not inside"):
+        open_bundle(bundle)

@@ -1,6 +1,7 @@
 """bundle.json is read strictly: what is not understood is an error that names the field."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,23 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_manifest(path) == MANIFEST
 
 
+def test_text_is_utf8_wherever_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "latin-1")
+    manifest = replace(MANIFEST, trained_tags={"ひび": {"割れた肌": 1}})
+    path = tmp_path / "bundle.json"
+    write_manifest(manifest, path)
+    assert "割れた肌" in path.read_bytes().decode()
+    assert read_manifest(path) == manifest
+
+
 def test_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a bundle"):
         read_manifest(tmp_path / "bundle.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"bundle"', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"bundle"', "\x00", "[" * 100_000])
 def test_not_a_manifest(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bundle.json"
     path.write_text(text)
@@ -88,6 +100,9 @@ def test_another_revision_is_refused_by_name(tmp_path: Path) -> None:
             r"inputs\[0\]\.shape\[0\]",
         ),
         (lambda c: c["files"].update({"a": 3}), r"files\.a is not an object"),
+        (lambda c: c["latents"].update(scaling_factor=10**400), r"scaling_factor is too large"),
+        (lambda c: c.update(name="\ud800"), "half of a surrogate pair"),
+        (lambda c: c.update(revision=["x"] * 9999), r"of revision \[.{1,60}\];"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, change: Any, fault: str) -> None:
