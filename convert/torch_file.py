@@ -87,7 +87,9 @@ def _read_records(path: Path) -> dict[int, int]:
                     "the file inside."
                 )
             if pickles[0].file_size > _MAX_PICKLE or any(info.compress_type for info in infos):
-                raise InputError(f"{path} is damaged, or packed again. Get the file again.")
+                raise InputError(
+                    f"{path} is damaged, or packed again by another program. Get the file again."
+                )
             for info in infos:
                 if info.filename.endswith("/byteorder") and archive.read(info) != b"little":
                     raise InputError(
@@ -164,5 +166,8 @@ def _stored(
     skipped = int(tensor.storage_offset()) * ITEM_SIZES[dtype]
     size = tensor.numel() * ITEM_SIZES[dtype]
     if skipped + size > records.get(start, -1) or start + skipped + size > file_size:
-        raise InputError(f"{path} is damaged: {name[:80]} lies outside of it. Get the file again.")
+        raise InputError(
+            f"{path} is damaged, or packed again by another program: {name[:80]} is not where it "
+            "should be. Get the file again."
+        )
     return StoredTensor(path, name, dtype, tuple(tensor.shape), start + skipped, size)
