@@ -86,7 +86,6 @@ class Reference:
         options: dict[str, Any],
         steps: int,
         first_step: int = 0,
-        step_arguments: dict[str, Any] | None = None,
         grid_of: str | None = None,
         sliced: bool = False,
     ) -> None:
@@ -112,7 +111,6 @@ class Reference:
             self.scheduler.set_begin_index(first_row)
         self.timesteps = self.scheduler.timesteps[first_row:]
         self.scheduler.alphas_cumprod = self.scheduler.alphas_cumprod.double()
-        self._step_arguments = step_arguments or {}
 
     def start(self) -> tuple[float, float]:
         """The factors of latent and noise in diffusers' add_noise at the first row."""
@@ -131,9 +129,7 @@ class Reference:
             with self._in_float64(draws):
                 scaled = self.scheduler.scale_model_input(sample, timestep)
                 prediction = torch.from_numpy(model(scaled.numpy(), float(timestep)))
-                sample = self.scheduler.step(
-                    prediction, timestep, sample, return_dict=False, **self._step_arguments
-                )[0]
+                sample = self.scheduler.step(prediction, timestep, sample, return_dict=False)[0]
             yield sample.numpy()
 
     @contextmanager

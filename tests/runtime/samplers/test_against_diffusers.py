@@ -10,6 +10,7 @@ import pytest
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.catalogue import SAMPLERS, make_table
+from runtime.samplers.table import Table
 from tests.runtime.samplers import make_k_diffusion_golden
 from tests.runtime.samplers.reference import OPTIONS, SD15, Floats, Reference, run_table
 
@@ -31,7 +32,6 @@ class Case:
     scheduler: str
     schedules: tuple[str, ...] = ALL
     options: dict[str, Any] = field(default_factory=dict)
-    step_arguments: dict[str, Any] = field(default_factory=dict)
     grid_of: str | None = None
     sliced: bool = False
 
@@ -74,7 +74,7 @@ RUNS = [
 ]
 
 
-def pair(name: str, schedule: str, steps: int, first_step: int = 0) -> tuple[Any, Reference]:
+def pair(name: str, schedule: str, steps: int, first_step: int = 0) -> tuple[Table, Reference]:
     """Our table and diffusers' scheduler for the same run."""
     case = CASES[name]
     table = make_table(name, schedule, steps, NoiseSchedule.from_config(SD15), first_step)
@@ -84,7 +84,6 @@ def pair(name: str, schedule: str, steps: int, first_step: int = 0) -> tuple[Any
         case.options | OPTIONS[schedule],
         steps,
         first_step,
-        case.step_arguments,
         case.grid_of,
         case.sliced,
     )
@@ -185,9 +184,7 @@ def test_other_configurations(name: str, change: dict[str, Any]) -> None:
     config = {key: value for key, value in (SD15 | change).items() if value is not None}
     case = CASES[name]
     table = make_table(name, "normal", 12, NoiseSchedule.from_config(config))
-    reference = Reference(
-        case.scheduler, config, case.options, 12, step_arguments=case.step_arguments
-    )
+    reference = Reference(case.scheduler, config, case.options, 12)
     np.testing.assert_allclose(table.timesteps, reference.timesteps, rtol=1e-6, atol=0)
     x, *noises = np.random.default_rng(3).normal(size=(table.rows + 1, *SHAPE))
     wanted = reference.run(x, curved_model, noises)
