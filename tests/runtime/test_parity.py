@@ -93,8 +93,12 @@ class Reference:
 
 
 @pytest.fixture(scope="module")
-def reference(fused_demo: Path) -> Reference:
-    return Reference(fused_demo)
+def reference(fused_demo: Path) -> Iterator[Reference]:
+    """On one thread: for a model this small, threads cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Reference(fused_demo)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
