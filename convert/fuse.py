@@ -1,7 +1,9 @@
-"""Fusing: W' = W + Σ weight · (alpha / rank) · (up · down), written as a diffusers directory.
+"""Fusing: W' = W + Σ weight · ΔW, written as a diffusers directory.
 
-Sums are taken in float32 and rounded once to the output's dtype. One tensor is in memory at a
-time, so the peak is that of the largest one, whatever the model's size.
+A LoRA's ΔW depends on nothing but its file and W (convert/updates), so that the order of several
+is of no matter beyond rounding. Sums are taken in float32 and rounded once to the output's dtype.
+One tensor is in memory at a time, so the peak is that of the largest one, whatever the model's
+size.
 """
 
 import json
@@ -16,7 +18,7 @@ from tqdm import tqdm
 from convert.completeness import check_complete
 from convert.fuse_plan import KEEP_DTYPE, FusePlan
 from convert.fuse_record import FuseRecord, write_record
-from convert.match import LowRankUpdate
+from convert.match import Update
 from convert.model import WEIGHT_FILES, Component
 from convert.tensors import StoredTensor, write_tensor_file
 from engines import layout
@@ -35,8 +37,8 @@ STORED_DTYPES: Final = {"fp16": "F16", "fp32": "F32"}
 
 _CONFIG_DTYPE_KEYS: Final = ("dtype", "torch_dtype")
 
-Updates = list[tuple[LowRankUpdate, float, str]]
-"""What is added to one weight: the update, the factor before up · down, the LoRA's name."""
+Updates = list[tuple[Update, float, str]]
+"""What is added to one tensor: the update, its weight, the LoRA's name."""
 
 
 def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -> FuseRecord:
@@ -87,11 +89,10 @@ def _updates_by_weight(plan: FusePlan) -> dict[tuple[str, str], Updates]:
     updates: dict[tuple[str, str], Updates] = {}
     for lora in plan.loras:
         for update in lora.updates:
-            weight = lora.weight_for(update.component)
+            weight = lora.weight_for(update)
             if weight:
-                factor = weight * update.alpha / update.rank
                 key = (update.component, update.target)
-                updates.setdefault(key, []).append((update, factor, lora.record.name))
+                updates.setdefault(key, []).append((update, weight, lora.record.name))
     return updates
 
 
@@ -124,18 +125,21 @@ def fuse_tensor(tensor: StoredTensor, updates: Updates, dtype: torch.dtype) -> t
 
     Args:
         tensor: the base's weight.
-        updates: the updates, each with the factor before up · down and its LoRA's name.
+        updates: the updates, each with its weight and its LoRA's name.
         dtype: what the float32 sum is rounded to.
 
     Raises:
         InputError: an update is not finite, or the sum is not in the range of `dtype`.
     """
-    total = load_tensor(tensor).to(torch.float32)
-    for update, factor, _ in updates:
-        total += low_rank_product(update).mul_(factor).reshape(total.shape)
+    base = load_tensor(tensor).to(torch.float32)
+    needs_base = any(update.difference.needs_base for update, _, _ in updates)
+    total = base.clone() if needs_base else base
+    for update, weight, _ in updates:
+        part = tuple(slice(size) for size in update.shape)
+        total[part] += update.difference.delta(base[part], _load_float, weight)
     rounded = total.to(dtype)
     if not is_finite(total, dtype):
-        _blame(updates)
+        _blame(tensor, updates)
         raise InputError(
             f"{tensor.file}: {tensor.name} has values that are no finite numbers, or too large "
             f"for {str(dtype).removeprefix('torch.')}. Fuse with --dtype fp32 or smaller weights."
@@ -152,21 +156,18 @@ def is_finite(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
     return bool(torch.isfinite(extremes).all())
 
 
-def _blame(updates: Updates) -> None:
-    """Raise the error that names the LoRA whose update of a weight is not finite, if one is."""
-    for update, factor, lora in updates:
-        if not is_finite(low_rank_product(update).mul_(factor), torch.float32):
+def _blame(tensor: StoredTensor, updates: Updates) -> None:
+    """Raise the error that names the LoRA whose update of a tensor is not finite, if one is."""
+    base = _load_float(tensor)
+    if not is_finite(base, torch.float32):
+        return
+    for update, weight, lora in updates:
+        part = tuple(slice(size) for size in update.shape)
+        if not is_finite(update.difference.delta(base[part], _load_float, weight), torch.float32):
             raise InputError(
-                f"The LoRA {lora} ({update.down.file}) has values that are no finite numbers, or "
-                f"overflow, in {update.key}. Get the file again, or leave it out."
+                f"The LoRA {lora} has values that are no finite numbers, or overflow, in "
+                f"{update.key}. Get the file again, or leave it out."
             )
-
-
-def low_rank_product(update: LowRankUpdate) -> torch.Tensor:
-    """Up · down in float32: [outputs, inputs · h · w]."""
-    up = load_tensor(update.up).to(torch.float32)
-    down = load_tensor(update.down).to(torch.float32)
-    return up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
 
 
 def load_tensor(tensor: StoredTensor) -> torch.Tensor:
@@ -175,6 +176,10 @@ def load_tensor(tensor: StoredTensor) -> torch.Tensor:
     if not tensor.size:
         return torch.empty(tensor.shape, dtype=dtype)
     return torch.frombuffer(tensor.read(), dtype=dtype).reshape(tensor.shape)
+
+
+def _load_float(tensor: StoredTensor) -> torch.Tensor:
+    return load_tensor(tensor).to(torch.float32)
 
 
 def _to_bytes(tensor: torch.Tensor) -> memoryview:

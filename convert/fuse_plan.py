@@ -10,6 +10,7 @@ from typing import Final
 from tqdm import tqdm
 
 from convert.base import read_base
+from convert.block_weights import block_weight
 from convert.family import FAMILY
 from convert.fuse_record import (
     BaseRecord,
@@ -19,8 +20,8 @@ from convert.fuse_record import (
     read_record,
 )
 from convert.lora import Lora, count_ranks, read_lora
-from convert.match import LowRankUpdate, match_loras
-from convert.model import TEXT_ENCODER, UNET, BaseModel
+from convert.match import Match, Update, match_loras
+from convert.model import TEXT_ENCODER, UNET, BaseModel, Component
 from convert.recipe import DTYPES, Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
@@ -33,15 +34,17 @@ KEEP_DTYPE: Final = "base"
 
 @dataclass(frozen=True)
 class PlannedLora:
-    """One LoRA of a plan: its record, and what it adds to which weight."""
+    """One LoRA of a plan: its record, and what it adds to which tensor."""
 
     record: LoraRecord
-    updates: tuple[LowRankUpdate, ...]
+    updates: tuple[Update, ...]
 
-    def weight_for(self, component: str) -> float:
-        """The weight with which the LoRA enters a component."""
+    def weight_for(self, update: Update) -> float:
+        """The weight with which an update enters: that of its component times its block's."""
         record = self.record
-        return record.text_encoder_weight if component == TEXT_ENCODER else record.weight
+        is_text = update.component == TEXT_ENCODER
+        weight = record.text_encoder_weight if is_text else record.weight
+        return weight * block_weight(record.block_weights, update.component, update.original)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def plan_fuse(
     *,
     dtype: str = KEEP_DTYPE,
     vae: Path | None = None,
+    allow_unmatched: bool = False,
     progress: bool = True,
 ) -> FusePlan:
     """Read, check and hash everything that a fuse needs.
@@ -91,6 +95,7 @@ def plan_fuse(
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         dtype: `fp16`, `fp32`, or `base` to keep each tensor's own.
         vae: a VAE that replaces the base's; see `convert.base.read_base`.
+        allow_unmatched: whether keys of a LoRA that match nothing are left out; see `match_loras`.
         progress: whether downloads and hashing show their progress.
 
     Raises:
@@ -113,18 +118,18 @@ def plan_fuse(
     base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
     base = read_base(base_path, base_name, vae)
     loras = [read_lora(path) for path in paths]
-    updates = match_loras(loras, base)
+    matches = match_loras(loras, base, allow_unmatched=allow_unmatched)
     planned = tuple(
         PlannedLora(
             _record_lora(
                 wanted,
                 hash_checked(lora.path, wanted.sha256),
                 lora,
-                updates[i],
+                matches[i],
                 base,
                 (unet_weights[i], text_weights[i]),
             ),
-            tuple(updates[i]),
+            matches[i].updates,
         )
         for i, (wanted, lora) in enumerate(zip(recipe.loras, loras, strict=True))
     )
@@ -198,7 +203,7 @@ def _record_lora(
     wanted: RecipeLora,
     digest: str,
     lora: Lora,
-    updates: Sequence[LowRankUpdate],
+    match: Match,
     base: BaseModel,
     weights: tuple[float, float],
 ) -> LoraRecord:
@@ -208,13 +213,22 @@ def _record_lora(
         autov2=digest[:10].upper(),
         weight=weights[0],
         text_encoder_weight=weights[1],
+        block_weights=wanted.block_weights,
         ranks=count_ranks(lora),
         coverage={
-            component: Coverage(
-                touched=len({u.target for u in updates if u.component == component}),
-                layers=len(base.components[component].layers()),
-            )
+            component: _coverage(match, base.components[component])
             for component in (UNET, TEXT_ENCODER)
         },
+        unmatched=match.unmatched,
         trained_tags=lora.trained_tags,
     )
+
+
+def _coverage(match: Match, component: Component) -> Coverage:
+    layers = component.layers()
+    touched = {
+        update.target.rpartition(".")[0]
+        for update in match.updates
+        if update.component == component.name
+    }
+    return Coverage(touched=len(touched & layers.keys()), layers=len(layers))

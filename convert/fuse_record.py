@@ -42,11 +42,15 @@ class Coverage:
 
 @dataclass(frozen=True)
 class RankRecord:
-    """How many modules of a LoRA have this rank and alpha in this component."""
+    """How many modules of a LoRA are of this kind, rank and alpha in this component.
+
+    `rank` and `alpha` are None where the kind has none.
+    """
 
     component: str
-    rank: int
-    alpha: float
+    kind: str
+    rank: int | None
+    alpha: float | None
     modules: int
 
 
@@ -55,7 +59,9 @@ class LoraRecord:
     """One LoRA as it was fused.
 
     `autov2` is the short hash by which civitai and the webui name a file: the first ten digits
-    of its sha256, in capitals. `coverage` has an entry for the UNet and one for the text encoder.
+    of its sha256, in capitals. `block_weights` are seventeen numbers (convert/block_weights.py), or
+    none. `coverage` has an entry for the UNet and one for the text encoder. `unmatched` are the
+    keys of the file that were left out with --allow-unmatched.
     """
 
     name: str
@@ -63,8 +69,10 @@ class LoraRecord:
     autov2: str
     weight: float
     text_encoder_weight: float
+    block_weights: tuple[float, ...]
     ranks: tuple[RankRecord, ...]
     coverage: dict[str, Coverage]
+    unmatched: tuple[str, ...]
     trained_tags: dict[str, int]
 
 

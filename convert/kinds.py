@@ -6,7 +6,7 @@ from typing import Final
 
 from convert.family import FAMILY, SD2, SDXL, WIDTHS
 from convert.ldm import INPUT_CONVOLUTION, PREFIXES
-from convert.lora import looks_like_lora
+from convert.lora_keys import looks_like_lora
 from convert.model import UNET
 from convert.tensors import TensorFile
 

@@ -1,27 +1,33 @@
-"""LoRA files with kohya's key names: their modules, their metadata, and what they are not."""
+"""LoRA files: their modules, their metadata, and what they are not."""
 
 import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from convert.family import FAMILY, SD2, SDXL, WIDTHS
 from convert.fuse_record import RankRecord
+from convert.lora_keys import PEFT_PREFIX, LoraKey, parse_key
 from convert.model import TEXT_ENCODER, UNET
-from convert.tensors import FLOATS, StoredTensor, TensorFile, open_tensor_file
+from convert.peft_scale import PeftScale, read_config_scale, read_metadata_scales
+from convert.tensors import FLOATS, StoredTensor, TensorFile
+from convert.updates.difference import ALPHA
+from convert.updates.low_rank import DOWN
+from convert.updates.module import kind_of, rank_of
+from convert.weight_file import open_weight_file
 from engines.errors import InputError
 
-DOWN: Final = "lora_down.weight"
-UP: Final = "lora_up.weight"
-ALPHA: Final = "alpha"
-
-_PREFIXES: Final = {"lora_unet_": UNET, "lora_te_": TEXT_ENCODER}
-_SDXL_PREFIXES: Final = ("lora_te1_", "lora_te2_")
-_DIFFUSERS_PREFIXES: Final = ("unet.", "text_encoder.", "base_model.model.")
+_FOREIGN_PREFIXES: Final = {
+    "lora_te1_": SDXL,
+    "lora_te2_": SDXL,
+    "text_encoder_2.": SDXL,
+    "lora_transformer_": "a transformer such as Stable Diffusion 3 or Flux",
+    "transformer.": "a transformer such as Stable Diffusion 3 or Flux",
+}
 _VERSIONS: Final = {
     "sdxl": SDXL,
     "stable-diffusion-xl": SDXL,
@@ -41,22 +47,29 @@ _log = logging.getLogger(__name__)
 class LoraModule:
     """The tensors by which a LoRA changes one layer.
 
-    `key` is the module's name in the file, `component` the network that it names and `name` the
-    layer in it, with underscores for dots. `tensors` go by what follows `key` and a dot.
+    `key` is the module's name in the file, `component` the network that it names, and `name` the
+    layer in it, with underscores for dots. `tensors` go by their roles (convert/lora_keys.py).
+    `alpha` is the numerator of the scale alpha / rank: None where it is the rank, and not a number
+    where the file has something else in its place.
     """
 
     key: str
     component: str
     name: str
     tensors: dict[str, StoredTensor]
+    alpha: float | None
+
+    def keys(self) -> list[str]:
+        """The module's keys in the file."""
+        return sorted(tensor.name for tensor in self.tensors.values())
 
 
 @dataclass(frozen=True)
 class Lora:
     """A LoRA file for the Stable Diffusion 1.x family.
 
-    `strays` are the keys that name neither the UNet nor the text encoder. `trained_tags` has how
-    often each tag was trained, the most frequent first.
+    `strays` are the keys that name no layer of the UNet or the text encoder. `trained_tags` has
+    how often each tag was trained, the most frequent first.
     """
 
     path: Path
@@ -67,54 +80,35 @@ class Lora:
 
 
 def read_lora(path: Path) -> Lora:
-    """Read a LoRA file's keys and metadata, without the values of its tensors.
+    """Read a LoRA file's keys and metadata, and of its tensors no values but the alphas.
 
     Raises:
-        InputError: the file is missing or damaged, no LoRA, or one of another family or naming.
+        InputError: the file is missing or damaged, no LoRA, one of another family, or its scale
+            is missing.
     """
-    file = open_tensor_file(path)
-    _check_family(file)
-    groups: dict[str, dict[str, StoredTensor]] = {}
-    strays = []
-    for key, tensor in file.tensors.items():
-        module, _, role = key.partition(".")
-        if any(module.startswith(prefix) for prefix in _PREFIXES) and role:
-            groups.setdefault(module, {})[role] = tensor
-        else:
-            strays.append(key)
-    if not groups:
-        raise InputError(_no_lora(path, strays))
-    modules = tuple(_module(key, tensors) for key, tensors in sorted(groups.items()))
+    file = open_weight_file(path)
+    parsed = {key: parse_key(key) for key in file.tensors}
+    known = {key: part for key, part in parsed.items() if part is not None}
+    _check_family(file, known)
+    if not known:
+        raise InputError(_no_lora(path, list(parsed)))
     tags = read_trained_tags(path, file.metadata)
-    return Lora(path, modules, tuple(sorted(strays)), tags, file.metadata)
-
-
-def read_alpha(module: LoraModule) -> float | None:
-    """The module's alpha, its rank where the file has none, or None for what is no number."""
-    tensor = module.tensors.get(ALPHA)
-    if tensor is None:
-        down = module.tensors.get(DOWN)
-        return float(down.shape[0]) if down and down.shape else None
-    if tensor.dtype not in FLOATS or tensor.shape not in ((), (1,)):
-        return None
-    alpha = tensor.read_scalar()
-    return alpha if math.isfinite(alpha) else None
+    strays = sorted(parsed.keys() - known.keys())
+    return Lora(path, _read_modules(file, known), tuple(strays), tags, file.metadata)
 
 
 def count_ranks(lora: Lora) -> tuple[RankRecord, ...]:
-    """How many modules have which rank and alpha, for each component."""
-    ranks: Counter[tuple[str, int, float]] = Counter()
+    """How many modules are of which kind, rank and alpha, for each component."""
+    counts: Counter[tuple[str, str, int | None, float | None]] = Counter()
     for module in lora.modules:
-        down, alpha = module.tensors.get(DOWN), read_alpha(module)
-        if down and down.shape and alpha is not None:
-            ranks[module.component, down.shape[0], alpha] += 1
-    return tuple(RankRecord(*key, count) for key, count in sorted(ranks.items()))
-
-
-def looks_like_lora(keys: Iterable[str]) -> bool:
-    """Whether a file with these keys is a LoRA of any family or naming."""
-    prefixes = (*_PREFIXES, *_SDXL_PREFIXES)
-    return any(key.startswith(prefixes) or ".lora" in key for key in keys)
+        rank, alpha = rank_of(module.tensors), module.alpha
+        if rank is None or (alpha is not None and not math.isfinite(alpha)):
+            alpha = None
+        elif alpha is None:
+            alpha = float(rank)
+        counts[module.component, kind_of(module.tensors), rank, alpha] += 1
+    rows = sorted(counts.items(), key=lambda item: (item[0][:2], item[0][2] or 0, item[0][3] or 0))
+    return tuple(RankRecord(*key, count) for key, count in rows)
 
 
 def read_trained_tags(path: Path, metadata: Mapping[str, str]) -> dict[str, int]:
@@ -137,40 +131,68 @@ def read_trained_tags(path: Path, metadata: Mapping[str, str]) -> dict[str, int]
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _module(key: str, tensors: dict[str, StoredTensor]) -> LoraModule:
-    prefix = next(prefix for prefix in _PREFIXES if key.startswith(prefix))
-    return LoraModule(key, _PREFIXES[prefix], key.removeprefix(prefix), tensors)
+def _read_modules(file: TensorFile, keys: Mapping[str, LoraKey]) -> tuple[LoraModule, ...]:
+    scales = read_metadata_scales(file.path, file.metadata)
+    if any(key.startswith(PEFT_PREFIX) for key in keys):
+        scale = read_config_scale(file.path)
+        scales = dict.fromkeys((UNET, TEXT_ENCODER), scale) | scales
+    groups: dict[tuple[str, str], dict[str, StoredTensor]] = {}
+    first: dict[tuple[str, str], LoraKey] = {}
+    for key, part in keys.items():
+        place = (part.component, part.name)
+        tensors = groups.setdefault(place, {})
+        if part.role in tensors:
+            raise InputError(
+                f"{file.path} has the same tensor twice, as {tensors[part.role].name[:200]} and "
+                f"{key[:200]}. Get the file again."
+            )
+        tensors[part.role] = file.tensors[key]
+        first.setdefault(place, part)
+    return tuple(
+        LoraModule(first[place].module, *place, tensors, _alpha(first[place], tensors, scales))
+        for place, tensors in sorted(groups.items())
+    )
 
 
-def _check_family(file: TensorFile) -> None:
-    family = _family(file)
+def _alpha(
+    key: LoraKey, tensors: Mapping[str, StoredTensor], scales: Mapping[str, PeftScale]
+) -> float | None:
+    if ALPHA in tensors:
+        alpha = tensors[ALPHA]
+        is_number = alpha.dtype in FLOATS and math.prod(alpha.shape) == 1
+        return alpha.read_scalar() if is_number else math.nan
+    rank = rank_of(tensors)
+    if key.component not in scales or rank is None:
+        return None
+    return scales[key.component].alpha_of(key.path, rank)
+
+
+def _check_family(file: TensorFile, keys: Mapping[str, LoraKey]) -> None:
+    family = _family(file, keys)
     if family != FAMILY:
         raise InputError(
             f"{file.path} is a LoRA for {family}; only LoRAs for the {FAMILY} family can be fused."
         )
 
 
-def _family(file: TensorFile) -> str:
+def _family(file: TensorFile, keys: Mapping[str, LoraKey]) -> str:
     """The family that a LoRA says or shows to be for, ours where nothing speaks against it."""
     for field in ("ss_base_model_version", "modelspec.architecture"):
         version = file.metadata.get(field, "").lower()
         for start, family in _VERSIONS.items():
             if version.startswith(start):
                 return family
-    if any(key.startswith(_SDXL_PREFIXES) for key in file.tensors):
-        return SDXL
-    for key, tensor in file.tensors.items():
-        if key.endswith(f"attn2_to_k.{DOWN}") and len(tensor.shape) >= 2:
-            return WIDTHS.get(tensor.shape[1], FAMILY)
+    for start, family in _FOREIGN_PREFIXES.items():
+        if any(key.startswith(start) for key in file.tensors):
+            return family
+    for key, part in keys.items():
+        shape = file.tensors[key].shape
+        if part.role == DOWN and part.name.endswith("attn2_to_k") and len(shape) >= 2:
+            return WIDTHS.get(shape[1], FAMILY)
     return FAMILY
 
 
 def _no_lora(path: Path, keys: list[str]) -> str:
-    if any(key.startswith(_DIFFUSERS_PREFIXES) for key in keys):
-        return (
-            f"{path} is a LoRA with diffusers' key names; this version reads kohya's only "
-            "(lora_unet_..., lora_te_...)."
-        )
     if not keys:
         return f"{path} holds no tensors."
     return f"{path} is not a LoRA: none of its {len(keys)} keys is a LoRA's, as {keys[0][:80]!r}."

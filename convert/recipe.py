@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from convert.block_weights import check_block_weights
 from convert.sources import place_base, place_lora
 from engines.errors import InputError, SettingError
 from engines.fields import FieldError, parse_fields
@@ -21,7 +22,7 @@ class RecipeLora:
     """One LoRA of a recipe.
 
     `source` is a path or a URL; `file` is the name under which a URL is usually saved. An empty
-    `sha256` accepts any content.
+    `sha256` accepts any content. `block_weights` are none or seventeen (convert/block_weights.py).
     """
 
     name: str
@@ -29,6 +30,7 @@ class RecipeLora:
     weight: float
     file: str = ""
     sha256: str = ""
+    block_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def _faults(recipe: Recipe) -> list[str]:
             faults.append(f"loras[{i}].name is {lora.name!r}, which an earlier one has")
         if not math.isfinite(lora.weight):
             faults.append(f"loras[{i}].weight is {lora.weight}")
+        fault = check_block_weights(lora.block_weights)
+        if fault:
+            faults.append(f"loras[{i}].block_weights are {fault}")
         if lora.sha256 and (len(lora.sha256) != 64 or not _is_hexadecimal(lora.sha256)):
             faults.append(f"loras[{i}].sha256 is not 64 hexadecimal digits")
     return faults

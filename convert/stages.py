@@ -38,6 +38,7 @@ def run_stages(
     weights: Sequence[float] | None = None,
     text_encoder_weights: Sequence[float] | None = None,
     dtype: str | None = None,
+    allow_unmatched: bool = False,
     progress: bool = True,
 ) -> tuple[Manifest, list[StageReport]]:
     """Fuse, export and verify; a stage whose recorded identity is the wanted one is skipped.
@@ -49,6 +50,7 @@ def run_stages(
         weights: one for each LoRA, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         dtype: `fp16` or `fp32`, of the graphs; by default the recipe's.
+        allow_unmatched: whether keys of a LoRA that match nothing in the base are left out.
         progress: whether to show progress bars on stderr.
 
     Returns:
@@ -65,7 +67,14 @@ def run_stages(
     with measured() as cost:
         # Kept in the base's dtype, weights that are exported in float32 would be rounded first.
         fuse_dtype = "fp32" if dtype == "fp32" else KEEP_DTYPE
-        fuse = plan_fuse(recipe, weights, text_encoder_weights, dtype=fuse_dtype, progress=progress)
+        fuse = plan_fuse(
+            recipe,
+            weights,
+            text_encoder_weights,
+            dtype=fuse_dtype,
+            allow_unmatched=allow_unmatched,
+            progress=progress,
+        )
         skipped = fuse.is_fulfilled_by(fused)
         if not skipped:
             from convert.fuse import run_fuse

@@ -1,11 +1,13 @@
 """`convert fuse`: merge LoRAs into a base model."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from convert.fuse_record import FuseRecord
+from convert.block_weights import BLOCKS, check_block_weights
+from convert.fuse_record import FuseRecord, RankRecord
 from convert.measure import measured
 from convert.recipe import DEFAULT, DTYPES, Recipe, RecipeLora, load_recipe
 from convert.sources import source_name
@@ -16,6 +18,7 @@ from engines.publish import check_replaceable
 
 _OWN_RECIPE: Final = "custom"
 _SHOWN_TAGS: Final = 8
+_EVERY_BLOCK: Final = "all"
 
 _DESCRIPTION: Final = (
     "Add LoRAs to a base model of the Stable Diffusion 1.x family and write the result as a "
@@ -55,6 +58,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="W,W",
         help="other weights for the text encoder (default: the same)",
     )
+    add_lora_arguments(parser)
     parser.add_argument(
         "--vae", type=Path, metavar="PATH", help="diffusers directory of a VAE that replaces ours"
     )
@@ -65,6 +69,35 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--force", action="store_true", help="replace an older fused model")
     add_common_arguments(parser)
     parser.set_defaults(command=run)
+
+
+def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say how LoRAs enter, which `convert all` has too."""
+    parser.add_argument(
+        "--block-weights",
+        action="append",
+        type=parse_block_weights,
+        metavar="W,...,W",
+        help="17 factors for the text encoder and the UNet's blocks, as the webui's LoRA Block "
+        "Weight has them (BASE,IN01,IN02,IN04,IN05,IN07,IN08,MID,OUT03,...,OUT11), or `all`; once "
+        "for each LoRA, in the recipe's order (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--allow-unmatched",
+        action="store_true",
+        help="leave out a LoRA's keys that match nothing in the base, and record them",
+    )
+
+
+def parse_block_weights(text: str) -> tuple[float, ...]:
+    """The seventeen numbers in a comma-separated list, or none for `all`, for argparse."""
+    if text.strip().lower() == _EVERY_BLOCK:
+        return ()
+    weights = tuple(parse_weights(text))
+    fault = check_block_weights(weights)
+    if fault:
+        raise argparse.ArgumentTypeError(f"{text!r} are {fault}")
+    return weights
 
 
 def parse_weights(text: str) -> list[float]:
@@ -80,6 +113,7 @@ def parse_weights(text: str) -> list[float]:
 def run(options: argparse.Namespace) -> Result:
     """Plan and run a fuse."""
     recipe = choose_recipe(options.recipe, options.base, options.lora, options.weights)
+    recipe = with_block_weights(recipe, options.block_weights)
     out = options.out or Path("bundles") / f"{recipe.name}-fused"
     check_replaceable(out, force=options.force, marker=layout.FUSE_FILE)
     try:
@@ -94,6 +128,7 @@ def run(options: argparse.Namespace) -> Result:
             options.text_encoder_weights,
             dtype=options.dtype or KEEP_DTYPE,
             vae=options.vae,
+            allow_unmatched=options.allow_unmatched,
             progress=not options.quiet,
         )
         record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
@@ -133,6 +168,26 @@ def choose_recipe(
     return replace(recipe, loras=_replace_loras(loras, recipe.loras))
 
 
+def with_block_weights(recipe: Recipe, weights: Sequence[tuple[float, ...]] | None) -> Recipe:
+    """The recipe with these block weights in the place of its own, where any are given.
+
+    Raises:
+        SettingError: there are not as many as LoRAs.
+    """
+    if weights is None:
+        return recipe
+    if len(weights) != len(recipe.loras):
+        order = ", ".join(lora.name for lora in recipe.loras) or "none"
+        raise SettingError(
+            f"--block-weights was given {len(weights)} times, and there are {len(recipe.loras)} "
+            f"LoRAs. Give it once for each, or `{_EVERY_BLOCK}`, in this order: {order}."
+        )
+    loras = zip(recipe.loras, weights, strict=True)
+    return replace(
+        recipe, loras=tuple(replace(lora, block_weights=weights) for lora, weights in loras)
+    )
+
+
 def _replace_loras(sources: list[str], known: tuple[RecipeLora, ...]) -> tuple[RecipeLora, ...]:
     """LoRAs named by their files, with the recipe's weights and hashes where it has as many."""
     names = [source_name(source) for source in sources]
@@ -155,13 +210,26 @@ def describe(record: FuseRecord) -> list[str]:
             f"{part} {coverage.touched} of {coverage.layers} layers"
             for part, coverage in lora.coverage.items()
         )
-        ranks = ", ".join(sorted({f"{r.rank}/{r.alpha:g}" for r in lora.ranks}))
+        kinds = ", ".join(dict.fromkeys(describe_rank(row) for row in lora.ranks))
         weight = f"{lora.weight:g}"
         if lora.text_encoder_weight != lora.weight:
             weight += f" (text encoder {lora.text_encoder_weight:g})"
-        lines.append(f"  {lora.name} [{lora.autov2}] at {weight}, rank/alpha {ranks}: {covered}")
+        lines.append(f"  {lora.name} [{lora.autov2}] at {weight}, {kinds}: {covered}")
+        if lora.block_weights:
+            blocks = zip(BLOCKS, lora.block_weights, strict=True)
+            lines.append(f"    blocks: {' '.join(f'{name}={w:g}' for name, w in blocks)}")
+        if lora.unmatched:
+            lines.append(f"    left out: {len(lora.unmatched)} keys, as {lora.unmatched[0][:200]}")
         tags = [f"{tag} ({count})" for tag, count in lora.trained_tags.items()]
         if tags:
             more = f" and {len(tags) - _SHOWN_TAGS} more" if len(tags) > _SHOWN_TAGS else ""
             lines.append(f"    trained tags: {', '.join(tags[:_SHOWN_TAGS])}{more}")
     return lines
+
+
+def describe_rank(row: RankRecord) -> str:
+    """A kind of module for people: its name, and rank and alpha where it has them."""
+    if row.rank is None:
+        return row.kind
+    alpha = "unreadable" if row.alpha is None else f"{row.alpha:g}"
+    return f"{row.kind} of rank {row.rank}, alpha {alpha}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convert.base import read_base
 from convert.checkpoint import split_checkpoint
-from convert.commands.fuse import describe
+from convert.commands.fuse import describe, describe_rank
 from convert.family import FAMILY
 from convert.fuse_record import read_record
 from convert.kinds import CHECKPOINT, INPAINTING, LORA, recognise
@@ -104,9 +104,9 @@ def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
     lora = read_lora(path)
     lines = [f"{path}: a LoRA for {FAMILY} with {len(lora.modules)} modules", f"  {hashes}"]
     ranks = count_ranks(lora)
-    lines += [
-        f"  {r.component}: {r.modules} modules of rank {r.rank}, alpha {r.alpha:g}" for r in ranks
-    ]
+    lines += [f"  {row.component}: {row.modules} modules, {describe_rank(row)}" for row in ranks]
+    if lora.strays:
+        lines.append(f"  {len(lora.strays)} keys of no layer, as {lora.strays[0][:200]}")
     lines += [f"  trained tag: {tag} ({count})" for tag, count in lora.trained_tags.items()]
     return Result(
         "\n".join(lines),
@@ -115,6 +115,7 @@ def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
             "family": FAMILY,
             "modules": len(lora.modules),
             "ranks": [asdict(rank) for rank in ranks],
+            "strays": list(lora.strays),
             "trained_tags": dict(lora.trained_tags),
             "metadata": dict(lora.metadata),
             **value,

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from convert.commands.fuse import parse_weights
+from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
 from convert.commands.verify import describe_parity, fused_sibling
 from convert.recipe import DEFAULT, DTYPES, load_recipe
 from engines.console import Result, add_common_arguments
@@ -47,6 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="W,W",
         help="other weights for the text encoder (default: the same)",
     )
+    add_lora_arguments(parser)
     parser.add_argument("--dtype", choices=DTYPES, help="of the graphs (default: the recipe's)")
     add_common_arguments(parser)
     parser.set_defaults(command=run)
@@ -54,7 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> Result:
     """Run the chain."""
-    recipe = load_recipe(options.recipe)
+    recipe = with_block_weights(load_recipe(options.recipe), options.block_weights)
     try:
         from convert.parity import has_passed
         from convert.stages import run_stages
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> Result:
         weights=options.weights,
         text_encoder_weights=options.text_encoder_weights,
         dtype=options.dtype,
+        allow_unmatched=options.allow_unmatched,
         progress=not options.quiet,
     )
     lines = [

@@ -12,6 +12,7 @@ from convert.fuse_record import RankRecord
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import match_loras
 from convert.model import BaseModel
+from convert.updates.low_rank import LowRank
 from engines.errors import InputError
 from tests.convert.synthetic import Tensors, kohya_module, write_lora
 
@@ -38,7 +39,9 @@ def _read(path: Path, tensors: Tensors, **metadata: str) -> Lora:
 
 def test_the_demo_loras_touch_both_halves(base: BaseModel, demo_loras: tuple[Path, Path]) -> None:
     loras = [read_lora(path) for path in demo_loras]
-    for lora, updates in zip(loras, match_loras(loras, base), strict=True):
+    for lora, match in zip(loras, match_loras(loras, base), strict=True):
+        updates = match.updates
+        assert not match.unmatched
         assert len(updates) == len(lora.modules) == 210
         targets = {(update.component, update.target) for update in updates}
         assert len(targets) == 210
@@ -59,9 +62,9 @@ def test_ranks_are_counted_by_component(lora: Path) -> None:
         **kohya_module(FC1, (2, 96), (384, 2), 0.5),
     }
     assert count_ranks(_read(lora, tensors)) == (
-        RankRecord("text_encoder", 2, 0.5, 1),
-        RankRecord("unet", 2, 1.0, 2),
-        RankRecord("unet", 4, 4.0, 1),
+        RankRecord("text_encoder", "LoRA", 2, 0.5, 1),
+        RankRecord("unet", "LoCon", 4, 4.0, 1),
+        RankRecord("unet", "LoRA", 2, 1.0, 2),
     )
 
 
@@ -111,8 +114,6 @@ def test_what_is_no_lora_is_said(lora: Path) -> None:
         _read(lora, {"conv.weight": torch.zeros(1)})
     with pytest.raises(InputError, match="holds no tensors"):
         _read(lora, {})
-    with pytest.raises(InputError, match="diffusers' key names"):
-        _read(lora, {"unet.down_blocks.0.to_q.lora_A.weight": torch.zeros(1)})
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,10 @@ def test_what_is_no_lora_is_said(lora: Path) -> None:
 def test_shapes_that_fit(
     base: BaseModel, lora: Path, key: str, down: tuple[int, ...], up: tuple[int, ...]
 ) -> None:
-    [[update]] = match_loras([_read(lora, kohya_module(key, down, up))], base)
-    assert (update.rank, update.alpha) == (down[0], float(down[0]))
+    [match] = match_loras([_read(lora, kohya_module(key, down, up))], base)
+    [update] = match.updates
+    assert isinstance(update.difference, LowRank)
+    assert (update.difference.down.shape, update.difference.scale) == (down, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -162,18 +165,22 @@ def test_an_alpha_that_is_no_number(base: BaseModel, lora: Path, alpha: float) -
 @pytest.mark.parametrize(
     ("role", "kind"),
     [
-        ("hada_w1_a", "LoHa"),
-        ("lokr_w1", "LoKr"),
-        ("dora_scale", "DoRA"),
-        ("diff", "full difference"),
-        ("lora_mid.weight", "LoCon"),
-        ("something", "unknown kind"),
+        ("oft_blocks", "OFT"),
+        ("a1.weight", "GLoRA"),
+        ("bias_indices", "a sparse bias"),
+        ("something", "unknown"),
     ],
 )
 def test_other_kinds_are_named(base: BaseModel, lora: Path, role: str, kind: str) -> None:
     tensors = kohya_module(QUERY, (2, 64), (64, 2))
     tensors[f"{QUERY}.{role}"] = torch.zeros(2, 2)
     with pytest.raises(InputError, match=rf"cannot fuse \(1\): {QUERY}.{role} .{kind}"):
+        match_loras([_read(lora, tensors)], base)
+
+
+def test_two_kinds_in_one_module_are_an_error(base: BaseModel, lora: Path) -> None:
+    tensors = kohya_module(QUERY, (2, 64), (64, 2)) | {f"{QUERY}.hada_w1_a": torch.zeros(64, 2)}
+    with pytest.raises(InputError, match=rf"{QUERY} \(of two kinds, LowRank and LoHa\)"):
         match_loras([_read(lora, tensors)], base)
 
 

@@ -69,8 +69,8 @@ def test_it_says_what_it_did(
     digest = sha256(loras[0].read_bytes()).hexdigest()
     for part in (
         "custom: base and 2 LoRAs",
-        f"cracked_skin_demo [{digest[:10].upper()}] at 0.6, rank/alpha ",
-        ": unet 192 of 281 layers, text_encoder 18 of 18 layers",
+        f"cracked_skin_demo [{digest[:10].upper()}] at 0.6, LoRA of rank 16, alpha 16: ",
+        "unet 192 of 281 layers, text_encoder 18 of 18 layers",
         "trained tags: cracked skin (",
         "peak",
     ):

@@ -26,7 +26,8 @@ def test_a_lora(demo_loras: tuple[Path, Path], capsys: pytest.CaptureFixture[str
         module = key.partition(".")[0]
         rank = file.get_slice(f"{module}.lora_down.weight").get_shape()[0]
         alpha = file.get_tensor(f"{module}.alpha").item()
-    assert {"component": "unet", "rank": rank, "alpha": alpha, "modules": 192} in value["ranks"]
+    row = {"component": "unet", "kind": "LoRA", "rank": rank, "alpha": alpha, "modules": 192}
+    assert row in value["ranks"]
     assert value["trained_tags"]["cracked skin"] > 0
 
 
@@ -54,7 +55,7 @@ def test_a_text_for_people(
     assert main(["inspect", str(demo_loras[1])]) == 0
     text = capsys.readouterr().out
     assert "a LoRA for Stable Diffusion 1.x with 210 modules" in text
-    assert "unet: 192 modules of rank " in text
+    assert "unet: 192 modules, LoRA of rank 8, alpha 8" in text
     assert "trained tag: dark" in text
 
 

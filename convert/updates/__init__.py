@@ -1,0 +1,1 @@
+"""The algebras by which LoRA files change a weight, one module each."""
