@@ -1,3 +1,5 @@
+"""The denoising loop on stand-in sessions: batches, guidance, runs that join and leave."""
+
 import math
 from collections.abc import Mapping
 

@@ -1,3 +1,5 @@
+"""Noise against torch's own generator, and golden values that torch made."""
+
 import numpy as np
 import pytest
 import torch

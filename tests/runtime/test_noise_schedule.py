@@ -1,3 +1,5 @@
+"""The training noise schedule against diffusers."""
+
 import json
 from pathlib import Path
 from typing import Any

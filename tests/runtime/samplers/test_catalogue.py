@@ -1,3 +1,5 @@
+"""Names of samplers and schedules, in the webui's and diffusers' spellings."""
+
 import pytest
 
 from engines.errors import SettingError

@@ -1,3 +1,5 @@
+"""Spacings and sequences of sigmas against diffusers."""
+
 import numpy as np
 import pytest
 import scipy.stats

@@ -1,3 +1,5 @@
+"""Tables: their rows, and one function that applies any of them."""
+
 import tracemalloc
 
 import diffusers

@@ -1,0 +1,1 @@
+"""Tests of the demo model: what its pictures show."""
