@@ -9,7 +9,7 @@ from engines.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
-_TAG = re.compile(r"<lora:(?P<name>[^:>]+)(?::[^>]*)?>")
+_TAG = re.compile(r"<lora:(?P<name>[^:<>]+)(?::[^<>]*)?>")
 
 
 def baked_loras(manifest: Manifest) -> dict[str, str]:

@@ -8,11 +8,12 @@ say exactly: the bundle's identity and the settings, number for number.
 import dataclasses
 import json
 import re
+import reprlib
 from dataclasses import dataclass
 
 from engines import __version__
 from engines.errors import InputError
-from engines.fields import FieldError, parse_fields
+from engines.fields import FieldError, parse_fields, parse_json
 from runtime.request import Settings
 
 PARAMETERS_KEY = "parameters"
@@ -21,7 +22,15 @@ RECORD_REVISION = 1
 
 _NEGATIVE = "Negative prompt: "
 _HASH_DIGITS = 10
-_FIELD = re.compile(r'\s*(?P<name>\w[^:,"]*):\s*(?P<value>"(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_FIELD = re.compile(
+    r"""
+    \s*+
+    (?: (?P<name>\w[^:,"]*+) : \s*+ (?P<value> "(?:\\.|[^\\"])*+" (?=,|$) | [^,]*+ ) | [^,]*+ )
+    (?:,|$)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""One field, or text that is none: every character is read once, whatever the text."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,11 @@ def parse_parameters(text: str) -> Parameters:
     prompt; the record is exact there too.
     """
     *lines, last = text.strip().split("\n")
-    fields = {match["name"].strip(): _unquote(match["value"]) for match in _FIELD.finditer(last)}
+    fields = {
+        match["name"].strip(): _unquote(match["value"])
+        for match in _FIELD.finditer(last)
+        if match["name"]
+    }
     for i, line in enumerate(lines):
         if line.startswith(_NEGATIVE):
             negative = [line.removeprefix(_NEGATIVE), *lines[i + 1 :]]
@@ -101,12 +114,12 @@ def parse_record(text: str) -> tuple[Settings, Origin]:
         InputError: it is damaged, or of a revision that this version does not know.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         revision = content.get("revision") if isinstance(content, dict) else None
         if revision != RECORD_REVISION:
             raise InputError(
-                f"The picture's record is of revision {revision!r}; this version reads revision "
-                f"{RECORD_REVISION} only."
+                f"The picture's record is of revision {reprlib.repr(revision)}; this version "
+                f"reads revision {RECORD_REVISION} only."
             )
         record = parse_fields(_Record, content)
     except (ValueError, FieldError) as error:

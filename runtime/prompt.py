@@ -9,6 +9,7 @@ The grammar's parts that change a prompt while it is drawn are refused, for to r
 text would silently draw something else.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -16,20 +17,23 @@ from engines.errors import SettingError
 
 ROUND = 1.1
 SQUARE = 1 / 1.1
+MAX_DEPTH = 100
+"""How many brackets of a kind may be open at once: text is read as often as it is enclosed."""
 
 _TOKEN = re.compile(
     r"""
     \\(?P<escaped>[()\[\]\\]?)
     | (?P<open>[(\[])
-    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)
+    | :\s*+(?P<weight>[+-]?(?:\d++(?:\.\d*+)?|\.\d++))\s*+\)
     | (?P<close>[)\]])
     | (?P<plain>[^\\()\[\]:]+|:)
     """,
     re.VERBOSE,
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
 _AND = re.compile(r"\bAND\b")
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
+_SHOWN = 80
 _SCHEDULE = re.compile(r"\||:\s*[\d.]+\s*$")
 
 
@@ -49,7 +53,8 @@ def parse_prompt(prompt: str) -> tuple[Section, ...]:
     """Read a prompt: its sections, one more than it has BREAKs, as spans of equal weight.
 
     Raises:
-        SettingError: the prompt uses prompt editing, alternation or AND.
+        SettingError: the prompt uses prompt editing, alternation or AND, nests more than
+            `MAX_DEPTH` brackets, or weighs text beyond all numbers.
     """
     if _AND.search(prompt):
         raise SettingError(
@@ -74,10 +79,8 @@ class _Reader:
     def take(self, token: re.Match[str]) -> None:
         """Read one token of the grammar."""
         match token.lastgroup:
-            case "open" if token["open"] == "(":
-                self._round.append(len(self._texts))
             case "open":
-                self._square.append((len(self._texts), token.end()))
+                self._open(token)
             case "weight" if self._round:
                 self._scale(self._round.pop(), float(token["weight"]))
             case "close" if token["close"] == ")" and self._round:
@@ -97,6 +100,8 @@ class _Reader:
             self._scale(first, ROUND)
         for first, _ in self._square:
             self._scale(first, SQUARE)
+        if not all(map(math.isfinite, self._weights)):
+            raise SettingError("A part of the prompt has more weight than a number can be.")
         sections: list[list[Span]] = [[]]
         for text, weight in zip(self._texts, self._weights, strict=True):
             if text is None:
@@ -107,16 +112,27 @@ class _Reader:
                 sections[-1].append(Span(text, weight))
         return tuple(tuple(section) for section in sections)
 
+    def _open(self, token: re.Match[str]) -> None:
+        if token["open"] == "(":
+            self._round.append(len(self._texts))
+        else:
+            self._square.append((len(self._texts), token.end()))
+        if max(len(self._round), len(self._square)) > MAX_DEPTH:
+            raise SettingError(
+                f"More than {MAX_DEPTH} brackets {token['open']} of the prompt are not closed. For "
+                rf"the brackets themselves write \( and \[."
+            )
+
     def _add(self, text: str | None) -> None:
         self._texts.append(text)
         self._weights.append(1.0)
 
     def _add_plain(self, text: str) -> None:
         first, *others = _BREAK.split(text)
-        self._add(first)
-        for other in others:
+        self._add(first.rstrip() if others else first)
+        for i, other in enumerate(others, 1):
             self._add(None)
-            self._add(other)
+            self._add(other.strip() if i < len(others) else other.lstrip())
 
     def _scale(self, first: int, factor: float) -> None:
         for i in range(first, len(self._weights)):
@@ -125,7 +141,11 @@ class _Reader:
     def _refuse_schedule(self, inner: str) -> None:
         if _SCHEDULE.search(_ESCAPE.sub("", inner)):
             raise SettingError(
-                f"[{inner}] is prompt editing or alternation, which is not supported. For less "
-                f"weight write ({inner.split(':')[0].split('|')[0]}:0.9); for the brackets "
-                r"themselves write \[ and \]."
+                f"[{_shorten(inner)}] is prompt editing or alternation, which is not supported. "
+                f"For less weight write ({_shorten(inner.split(':')[0].split('|')[0])}:0.9); for "
+                r"the brackets themselves write \[ and \]."
             )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -131,6 +131,10 @@ def test_damaged_records_are_refused() -> None:
         parse_record("{")
     with pytest.raises(InputError, match="revision None"):
         parse_record("[]")
+    for hostile in ("[" * 100_000, '"\\ud800"', '{"revision": [' + "9," * 9999 + "9]}"):
+        with pytest.raises(InputError, match="record is") as refused:
+            parse_record(hostile)
+        assert len(str(refused.value)) < 200
     del content["settings"]["steps"]
     with pytest.raises(InputError, match=r"damaged: settings: steps is missing"):
         parse_record(json.dumps(content))

@@ -3,10 +3,12 @@
 https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features#attentionemphasis
 """
 
+import time
+
 import pytest
 
 from engines.errors import SettingError
-from runtime.prompt import parse_prompt
+from runtime.prompt import MAX_DEPTH, parse_prompt
 
 
 def _spans(prompt: str) -> list[tuple[str, float]]:
@@ -112,5 +114,38 @@ def test_what_only_looks_like_it_is_not(prompt: str) -> None:
     assert parse_prompt(prompt)
 
 
-def test_a_long_prompt_takes_no_long_time() -> None:
-    assert len(parse_prompt("(((" * 10_000 + "a" + ":1.1)" * 30_000)) == 1
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        ":" + "1" * LONG,
+        "a" + " " * LONG + "b",
+        "(" * MAX_DEPTH + ":" * LONG,
+        "[" * MAX_DEPTH + "]" * LONG,
+        "[" * MAX_DEPTH + ":1 " * (LONG // 3) + "x" + "]" * MAX_DEPTH,
+        "(a" * MAX_DEPTH + ":1)" * LONG,
+        "[a](b)" * (LONG // 6),
+        "BREAK " * (LONG // 6),
+    ],
+    ids=lambda prompt: prompt[:9],
+)
+def test_a_long_prompt_takes_no_long_time(prompt: str) -> None:
+    """What is read in steps of the length's square takes minutes here."""
+    started = time.process_time()
+    assert parse_prompt(prompt)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("bracket", ["(", "["])
+def test_brackets_that_are_never_closed_are_refused(bracket: str) -> None:
+    assert parse_prompt((bracket + "a") * MAX_DEPTH)
+    with pytest.raises(SettingError, match=rf"More than 100 brackets \{bracket} "):
+        parse_prompt((bracket + "a") * (MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("prompt", [f"(a:1{'0' * 309})", "(" * 50 + "a" + ":1000000000)" * 50])
+def test_a_weight_beyond_all_numbers_is_refused(prompt: str) -> None:
+    with pytest.raises(SettingError, match="more weight than a number can be"):
+        parse_prompt(prompt)
