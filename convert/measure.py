@@ -13,7 +13,7 @@ _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"
 
 
-@dataclass
+@dataclass(eq=False)
 class Measurement:
     """Seconds, and the largest resident size in bytes, of a stage that has ended."""
 
@@ -25,20 +25,28 @@ class Measurement:
         return f"{self.seconds:.1f} s, peak {self.peak_bytes / 1e6:.0f} MB"
 
 
+_running: list[Measurement] = []
+"""The blocks that are being measured, outer ones first: the system keeps one peak for them all."""
+
+
 @contextmanager
 def measured() -> Iterator[Measurement]:
-    """Measure the block; the figures are there when it has ended.
+    """Measure the block, which may hold others; the figures are there when it has ended.
 
     Where the system cannot start the peak afresh (all but Linux), it is the process's so far.
     """
     result = Measurement()
+    for outer in _running:
+        outer.peak_bytes = max(outer.peak_bytes, _peak_bytes())
     _start_peak_afresh()
+    _running.append(result)
     started = time.perf_counter()
     try:
         yield result
     finally:
+        _running.remove(result)
         result.seconds = time.perf_counter() - started
-        result.peak_bytes = _peak_bytes()
+        result.peak_bytes = max(result.peak_bytes, _peak_bytes())
 
 
 def _start_peak_afresh() -> None:
