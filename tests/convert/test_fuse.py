@@ -2,74 +2,27 @@
 
 import json
 import math
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from convert.fuse import fuse_tensor, run_fuse
+from convert.fuse import fuse_tensor
 from convert.fuse_plan import plan_fuse
 from convert.fuse_record import read_record
 from convert.model import WEIGHT_FILES
-from convert.recipe import Recipe, RecipeLora, load_recipe
+from convert.recipe import load_recipe
 from engines.errors import InputError
+from tests.convert.fusing import fuse, fuse_with_diffusers, load_fused, recipe_of
 from tests.convert.synthetic import Tensors, copy_base, kohya_module, write_lora
-
-
-@dataclass(frozen=True)
-class Fused:
-    """The tensors of a fused model, by component."""
-
-    unet: Tensors
-    text_encoder: Tensors
-    vae: Tensors
-
-
-def fuse(recipe: Recipe, out: Path, weights: list[float], **options: Any) -> Fused:
-    run_fuse(plan_fuse(recipe, weights, **options), out, force=False, progress=False)
-    return load_fused(out)
-
-
-def load_fused(out: Path) -> Fused:
-    return Fused(**{name: load_file(out / file) for name, file in WEIGHT_FILES.items()})
 
 
 def _base(demo_base: Path, component: str) -> Tensors:
     return load_file(demo_base / WEIGHT_FILES[component])
-
-
-def recipe_of(base: Path, *loras: Path) -> Recipe:
-    return Recipe("x", str(base), tuple(RecipeLora(p.stem, str(p), 1.0) for p in loras))
-
-
-def fuse_with_diffusers(
-    base: Path, loras: tuple[Path, ...], weights: list[float], components: list[str]
-) -> Fused:
-    """What diffusers makes of the same files, in float32."""
-    from diffusers import StableDiffusionPipeline
-
-    with warnings.catch_warnings():
-        # diffusers and peft warn of their own deprecations and of a second adapter
-        warnings.simplefilter("ignore")
-        pipeline = StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32)
-        names = [f"adapter_{i}" for i in range(len(loras))]
-        for name, path in zip(names, loras, strict=True):
-            pipeline.load_lora_weights(path, adapter_name=name)
-        pipeline.set_adapters(names, weights)
-        pipeline.fuse_lora(adapter_names=names, components=components)
-        pipeline.unload_lora_weights()
-    text_encoder = pipeline.text_encoder.state_dict()
-    return Fused(
-        pipeline.unet.state_dict(),
-        {f"text_model.{n.removeprefix('text_model.')}": t for n, t in text_encoder.items()},
-        pipeline.vae.state_dict(),
-    )
 
 
 @pytest.mark.parametrize("weights", [[0.6, 0.6], [1.0, -0.3]], ids=str)
