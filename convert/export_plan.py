@@ -8,6 +8,7 @@ from typing import Any, Final
 from convert.base import read_base
 from convert.fuse_plan import hash_base
 from convert.fuse_record import FuseRecord, read_record
+from convert.hashing import find_changed
 from convert.model import UNET, VAE, WEIGHT_FILES, BaseModel
 from convert.recipe import DTYPES
 from engines import __version__, layout
@@ -48,14 +49,17 @@ class ExportPlan:
         """The hash of everything that the bundle depends on."""
         return self.manifest.identity
 
-    def is_fulfilled_by(self, directory: Path) -> bool:
-        """Whether `directory` holds the finished bundle of this very plan, all files in place."""
+    def is_fulfilled_by(self, directory: Path, *, progress: bool = False) -> bool:
+        """Whether `directory` holds the finished bundle of this very plan, byte for byte."""
         if not (directory / layout.BUNDLE_FILE).is_file():
             return False
         try:
-            return open_bundle(directory).manifest.identity == self.identity
+            manifest = open_bundle(directory).manifest
         except BundleError:
             return False
+        return manifest.identity == self.identity and not find_changed(
+            directory, manifest.files, progress=progress
+        )
 
 
 def plan_export(directory: Path, *, dtype: str, progress: bool = False) -> ExportPlan:

@@ -7,8 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from tqdm import tqdm
-
 from convert.base import read_base
 from convert.block_weights import block_weight
 from convert.family import FAMILY
@@ -19,6 +17,7 @@ from convert.fuse_record import (
     LoraRecord,
     read_record,
 )
+from convert.hashing import find_changed, hash_files
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import Match, Update, match_loras
 from convert.model import TEXT_ENCODER, UNET, BaseModel, Component
@@ -26,7 +25,7 @@ from convert.recipe import DTYPES, Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError
-from engines.identity import identity_of, sha256_file, tool_versions
+from engines.identity import identity_of, tool_versions
 
 KEEP_DTYPE: Final = "base"
 """The output dtype that leaves every tensor in the base's own."""
@@ -63,17 +62,16 @@ class FusePlan:
         """The hash of everything that the fused model depends on."""
         return self.record.identity
 
-    def is_fulfilled_by(self, directory: Path) -> bool:
-        """Whether `directory` holds the finished output of this very plan, all files in place."""
+    def is_fulfilled_by(self, directory: Path, *, progress: bool = False) -> bool:
+        """Whether `directory` holds the finished output of this very plan, byte for byte."""
         if not (directory / layout.FUSE_FILE).is_file():
             return False
         try:
             record = read_record(directory / layout.FUSE_FILE)
         except InputError:
             return False
-        return record.identity == self.identity and all(
-            (directory / name).is_file() and (directory / name).stat().st_size == entry.size
-            for name, entry in record.files.items()
+        return record.identity == self.identity and not find_changed(
+            directory, record.files, progress=progress
         )
 
 
@@ -146,6 +144,8 @@ def plan_fuse(
     )
     parts = asdict(record)
     del parts["identity"], parts["files"], parts["base"]["name"]
+    # PEFT's alphas are in a file of their own, and the record only counts them.
+    parts["alphas"] = [[module.alpha for module in lora.modules] for lora in loras]
     return FusePlan(base, planned, replace(record, identity=identity_of(parts)))
 
 
@@ -172,18 +172,12 @@ def hash_base(base: BaseModel, *, progress: bool = False) -> dict[str, str]:
 
     Args:
         base: the model.
-        progress: whether to show a progress bar on stderr, from the second second on.
+        progress: as `hash_files` has it.
     """
     hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
     for component in base.components.values():
         hashes[f"{component.name}/config.json"] = identity_of(component.config)
-    files = base.weight_files()
-    total = sum(file.stat().st_size for file in files.values())
-    with tqdm(
-        total=total, desc="hash", unit="B", unit_scale=True, delay=1, disable=not progress
-    ) as bar:
-        for name, file in files.items():
-            hashes[name] = sha256_file(file, bar.update)
+    hashes |= hash_files(base.weight_files(), progress=progress)
     return dict(sorted(hashes.items()))
 
 

@@ -7,15 +7,17 @@ long as it is open, and ends the process when another one truncates it.
 import hashlib
 import json
 import math
+import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 
 from engines.errors import InputError, InternalError
+from engines.fields import parse_json
 from engines.manifest import FileEntry
 
 ITEM_SIZES: Final = {
@@ -62,10 +64,36 @@ _OTHER_KINDS: Final = (
 
 
 @dataclass(frozen=True)
+class FileState:
+    """What tells a file from itself before a change, and from what takes its place.
+
+    The system moves `changed_ns` (ctime) on with every write, and nobody can set it back as they
+    can the time of modification.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, file: IO[bytes]) -> "FileState":
+        """The state of an open file."""
+        found = os.fstat(file.fileno())
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True)
 class StoredTensor:
-    """One tensor in a file: `size` bytes from `offset`, of a dtype in `ITEM_SIZES`."""
+    """One tensor in a file: `size` bytes from `offset`, of a dtype in `ITEM_SIZES`.
+
+    `state` is the file's at the time when its header was read: what is read later belongs to that
+    header, and to the hash of the file that was taken in between.
+    """
 
     file: Path
+    state: FileState
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -76,18 +104,19 @@ class StoredTensor:
         """The tensor's bytes, little-endian and in row-major order.
 
         Raises:
-            InputError: the file cannot be read or has become shorter.
+            InputError: the file cannot be read, or has changed since its header was read.
         """
         content = bytearray(self.size)
         try:
             with self.file.open("rb", buffering=0) as file:
                 file.seek(self.offset)
                 view = memoryview(content)
-                while len(view):
-                    count = file.readinto(view)
-                    if not count:
-                        raise InputError(f"{self.file} became shorter while it was being read.")
+                while len(view) and (count := file.readinto(view)):
                     view = view[count:]
+                if len(view) or FileState.of(file) != self.state:
+                    raise InputError(
+                        f"{self.file} was changed while it was in use. Run the command again."
+                    )
         except OSError as error:
             raise InputError(f"{self.file} cannot be read: {error.strerror}.") from error
         return content
@@ -116,11 +145,11 @@ def open_tensor_file(path: Path) -> TensorFile:
         InputError: the file is missing, truncated, of another kind, or its header is wrong.
     """
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
+            state = FileState.of(file)
             start = file.read(64)
             length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
-            _check_kind(path, start, length, size)
+            _check_kind(path, start, length, state.size)
             file.seek(8)
             content = file.read(length)
     except FileNotFoundError:
@@ -131,10 +160,11 @@ def open_tensor_file(path: Path) -> TensorFile:
         header = _parse_header(content)
         metadata = _check_metadata(header.pop("__metadata__", {}))
         tensors = {
-            name: _check_tensor(path, name, value, 8 + length) for name, value in header.items()
+            name: _check_tensor(path, state, name, value, 8 + length)
+            for name, value in header.items()
         }
-        _check_extent(tensors, 8 + length, size)
-    except (_HeaderError, ValueError, RecursionError) as error:
+        _check_extent(tensors, 8 + length, state.size)
+    except (_HeaderError, ValueError) as error:
         reason = str(error) if isinstance(error, _HeaderError) else "its header is not JSON"
         raise InputError(f"{path} is damaged: {reason}. Get the file again.") from error
     return TensorFile(path, tensors, metadata)
@@ -159,7 +189,7 @@ def _check_kind(path: Path, start: bytes, length: int, size: int) -> None:
 
 
 def _parse_header(content: bytes) -> dict[str, Any]:
-    header = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    header = parse_json(content, _unique)
     if not isinstance(header, dict):
         raise _HeaderError("its header is no object")
     return header
@@ -178,7 +208,9 @@ def _check_metadata(value: object) -> dict[str, str]:
     return value
 
 
-def _check_tensor(path: Path, name: str, value: object, start: int) -> StoredTensor:
+def _check_tensor(
+    path: Path, state: FileState, name: str, value: object, start: int
+) -> StoredTensor:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _HeaderError(f"the header's entry {name[:80]!r} is not a tensor's")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -189,7 +221,7 @@ def _check_tensor(path: Path, name: str, value: object, start: int) -> StoredTen
     size = math.prod(shape) * ITEM_SIZES[dtype]
     if not _is_sizes(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != size:
         raise _HeaderError(f"the tensor {name[:80]!r} has bytes that do not fit its shape")
-    return StoredTensor(path, name, dtype, tuple(shape), start + offsets[0], size)
+    return StoredTensor(path, state, name, dtype, tuple(shape), start + offsets[0], size)
 
 
 def _is_sizes(value: object) -> bool:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 import torch
 from torch._subclasses import FakeTensorMode
 
-from convert.tensors import ITEM_SIZES, StoredTensor, TensorFile
+from convert.tensors import ITEM_SIZES, FileState, StoredTensor, TensorFile
 from engines.errors import InputError, InternalError
 
 _DTYPES: Final = {
@@ -63,12 +63,20 @@ def open_torch_file(path: Path) -> TensorFile:
     Raises:
         InputError: the file is damaged, holds more than weights, or is none of torch.save's.
     """
+    state = _read_state(path)
     records = _read_records(path)
-    size = path.stat().st_size
     tensors: dict[str, StoredTensor] = {}
     for name, tensor in _named_tensors(_unwrap(_load(path)), _DEPTH):
-        tensors[name] = _stored(path, name, tensor, records, size)
+        tensors[name] = _stored(path, state, name, tensor, records)
     return TensorFile(path, tensors, {})
+
+
+def _read_state(path: Path) -> FileState:
+    try:
+        with path.open("rb") as file:
+            return FileState.of(file)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _read_records(path: Path) -> dict[int, int]:
@@ -148,7 +156,7 @@ def _named_tensors(content: object, depth: int) -> Iterator[tuple[str, torch.Ten
 
 
 def _stored(
-    path: Path, name: str, tensor: torch.Tensor, records: Mapping[int, int], file_size: int
+    path: Path, state: FileState, name: str, tensor: torch.Tensor, records: Mapping[int, int]
 ) -> StoredTensor:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None or tensor.layout != torch.strided:
@@ -165,9 +173,9 @@ def _stored(
         raise InternalError(f"torch did not say where {name} lies")
     skipped = int(tensor.storage_offset()) * ITEM_SIZES[dtype]
     size = tensor.numel() * ITEM_SIZES[dtype]
-    if skipped + size > records.get(start, -1) or start + skipped + size > file_size:
+    if skipped + size > records.get(start, -1) or start + skipped + size > state.size:
         raise InputError(
             f"{path} is damaged, or packed again by another program: {name[:80]} is not where it "
             "should be. Get the file again."
         )
-    return StoredTensor(path, name, dtype, tuple(tensor.shape), start + skipped, size)
+    return StoredTensor(path, state, name, dtype, tuple(tensor.shape), start + skipped, size)

@@ -31,11 +31,6 @@ def identity_of(parts: Mapping[str, Json]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_files(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """The sha256 of each named file below `root`, by its name relative to `root`."""
-    return {name: sha256_file(root / name) for name in sorted(names)}
-
-
 def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
     """The installed version of each distribution; those not installed are left out."""
     import importlib.metadata  # brings all of email along; the runtime does without

@@ -1,7 +1,10 @@
 """Safetensors: what the library writes is read, what is written the library reads, faults named."""
 
 import json
+import os
 import struct
+import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -126,6 +129,7 @@ def test_truncation_is_told_from_other_damage(tmp_path: Path) -> None:
         (b"\xff\xfe", "not JSON"),
         (b"[]", "no object"),
         (b'{"a":1,"a":2}', "twice"),
+        (b'{"\\ud800":1}', "not JSON"),
         ({"__metadata__": {"a": 1}}, "metadata"),
         ({"a": []}, "not a tensor's"),
         ({"a": {**TENSOR, "more": 1}}, "not a tensor's"),
@@ -149,9 +153,33 @@ def test_a_wrong_header_is_named(tmp_path: Path, header: Any, message: str) -> N
         open_tensor_file(path)
 
 
-def test_shrinking_while_being_read_is_an_error(tmp_path: Path) -> None:
-    path = _write(tmp_path / "x", {"a": TENSOR}, bytes(12))
-    tensor = open_tensor_file(path).tensors["a"]
+def _shorten(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(InputError, match="became shorter"):
+
+
+def _replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes()[:-1] + b"x")
+    other.replace(path)
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+
+
+@pytest.mark.parametrize("change", [_shorten, _replace, _overwrite])
+def test_a_change_after_the_header_was_read_is_an_error(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """Even where the time of modification and, but for one case, the size say nothing of it."""
+    path = _write(tmp_path / "x", {"a": TENSOR}, bytes(12))
+    before = path.stat()
+    tensor = open_tensor_file(path).tensors["a"]
+    assert tensor.read() == bytes(12)
+    time.sleep(0.02)  # the clock of file systems ticks every few milliseconds
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match="was changed while it was in use"):
         tensor.read()
