@@ -64,6 +64,6 @@ class Dora(Difference):
     def delta(self, base: "torch.Tensor", load: Load, weight: float) -> "torch.Tensor":  # noqa: D102
         changed = self.inner.delta(base, load, 1.0).add_(base)
         others = tuple(axis for axis in range(base.dim()) if axis != self.axis)
-        lengths = changed.norm(dim=others, keepdim=True).add_(_EPSILON)
+        lengths = changed.square().sum(dim=others, keepdim=True).sqrt_().add_(_EPSILON)
         factors = load(self.magnitude).reshape(lengths.shape) / lengths
         return changed.mul_(factors).sub_(base).mul_(weight)
