@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines import layout
 from engines.errors import InputError
-from engines.fields import FieldError, parse_fields
+from engines.fields import FieldError, parse_fields, parse_json
 from engines.manifest import Defaults, FileEntry, Preset
 
 
@@ -103,7 +104,8 @@ class FuseRecord:
 
 def write_record(record: FuseRecord, path: Path) -> None:
     """Write `record` as indented JSON; the caller publishes the file's directory."""
-    path.write_text(json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_record(path: Path) -> FuseRecord:
@@ -114,7 +116,7 @@ def read_record(path: Path) -> FuseRecord:
             missing, unknown or of the wrong type.
     """
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{path.parent} is not a fused model: it holds no {path.name}. "
@@ -124,9 +126,10 @@ def read_record(path: Path) -> FuseRecord:
         raise InputError(f"{path} cannot be read: {error}. Fuse the model again.") from error
     if not isinstance(content, dict) or "revision" not in content:
         raise InputError(f"{path} is not a fused model's record: it names no revision.")
-    if content["revision"] != layout.REVISION:
+    revision = content["revision"]
+    if revision != layout.REVISION:
         raise InputError(
-            f"{path} is of revision {content['revision']!r}; this version reads revision "
+            f"{path} is of revision {reprlib.repr(revision)}; this version reads revision "
             f"{layout.REVISION} only. Fuse the model again with this version."
         )
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import InputError
+from engines.fields import parse_json
 
 
 def read_bytes(path: Path) -> bytes:
@@ -29,8 +30,8 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: the file is missing, cannot be read, or holds something else.
     """
     try:
-        content = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):
+        content = parse_json(read_bytes(path))
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it is not a JSON object. Get the file again.")

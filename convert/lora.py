@@ -1,6 +1,5 @@
 """LoRA files: their modules, their metadata, and what they are not."""
 
-import json
 import logging
 import math
 from collections import Counter
@@ -20,6 +19,7 @@ from convert.updates.low_rank import DOWN
 from convert.updates.module import kind_of, rank_of
 from convert.weight_file import open_weight_file
 from engines.errors import InputError
+from engines.fields import parse_json
 
 _FOREIGN_PREFIXES: Final = {
     "lora_te1_": SDXL,
@@ -121,11 +121,11 @@ def read_trained_tags(path: Path, metadata: Mapping[str, str]) -> dict[str, int]
         return {}
     counts: Counter[str] = Counter()
     try:
-        for folder in json.loads(text).values():
+        for folder in parse_json(text).values():
             for tag, count in folder.items():
                 if tag.strip():
                     counts[tag.strip()] += int(count)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         _log.warning("%s: its trained tags (ss_tag_frequency) cannot be read.", path)
         return {}
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -6,9 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from engines import layout
+from engines import __version__, layout
+from engines.identity import tool_versions
 from engines.manifest import Manifest, Parity
 from engines.session import Array
+
+_TOOLS: Final = ("diffusers", "numpy", "onnxruntime", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,16 @@ class Tolerance:
 
 TOLERANCES: Final = {"float32": Tolerance(1e-4, 0.999999), "float16": Tolerance(1e-2, 0.9999)}
 """For each dtype of weights. Rounding costs the demo model 1e-6 and 2e-3; a fault costs about 1."""
+
+
+def verification_tools() -> dict[str, str]:
+    """The versions of what verifying depends on."""
+    return {"fracture-sd": __version__, **tool_versions(_TOOLS)}
+
+
+def is_verified(manifest: Manifest) -> bool:
+    """Whether the bundle has passed with the tools that are installed now."""
+    return has_passed(manifest) and manifest.verified_with == verification_tools()
 
 
 def has_passed(manifest: Manifest) -> bool:

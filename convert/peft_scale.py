@@ -4,21 +4,24 @@ PEFT's own files have it in an adapter_config.json beside them; diffusers writes
 into the file's metadata, and where it writes none it reads alpha as the rank.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from convert.model import TEXT_ENCODER, UNET
 from engines.errors import InputError
+from engines.fields import parse_json
 
 CONFIG_FILE: Final = "adapter_config.json"
 METADATA_KEY: Final = "lora_adapter_metadata"
 """Where diffusers' `save_lora_weights` puts the settings, each after its component and a dot."""
 
+_MAX_PARTS: Final = 32
+"""More than any layer's name has."""
 _PATTERN: Final = re.compile(r"\^?[\w.]+")
 
 
@@ -34,6 +37,10 @@ class PeftScale:
     patterns: dict[str, float]
     is_rank_stabilised: bool
 
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {pattern: i for i, pattern in enumerate(self.patterns)}
+
     def alpha_of(self, path: str, rank: int) -> float:
         """The alpha whose quotient by the rank is a layer's scale.
 
@@ -44,12 +51,10 @@ class PeftScale:
         Source: peft, `get_pattern_key` and `LoraLayer.update_layer`; Kalajdzievski, rsLoRA, arXiv
         2312.03732, for the root.
         """
-        found = (
-            alpha
-            for pattern, alpha in self.patterns.items()
-            if path == pattern.removeprefix("^") or path.endswith(f".{pattern}")
-        )
-        alpha = next(found, self.alpha)
+        parts = path.rsplit(".", _MAX_PARTS)
+        names = {f"^{path}", *(".".join(parts[i:]) for i in range(len(parts)))}
+        found = names & self.patterns.keys()
+        alpha = self.patterns[min(found, key=self._order.__getitem__)] if found else self.alpha
         return alpha * math.sqrt(rank) if self.is_rank_stabilised else alpha
 
 
@@ -63,8 +68,8 @@ def read_metadata_scales(path: Path, metadata: Mapping[str, str]) -> dict[str, P
     if text is None:
         return {}
     try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError):
+        settings = parse_json(text)
+    except ValueError:
         settings = None
     where = f"{path}: its metadata {METADATA_KEY}"
     if not isinstance(settings, dict):
@@ -90,13 +95,13 @@ def read_config_scale(path: Path) -> PeftScale:
     """
     config = path.parent / CONFIG_FILE
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = parse_json(config.read_bytes())
     except FileNotFoundError:
         raise InputError(
             f"{path} is one of PEFT's own files, whose scale is in an {CONFIG_FILE}, and there is "
             f"none beside it. Put the {CONFIG_FILE} that came with it into its directory."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{config} cannot be read: {type(error).__name__}.") from error
     if not isinstance(settings, dict):
         raise InputError(f"{config} is not a JSON object. Get the file again.")
@@ -130,6 +135,10 @@ def _parse(settings: Mapping[str, Any], where: str) -> PeftScale:
 
 def _number(value: object) -> float | None:
     """The finite number that a JSON value is, or None."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

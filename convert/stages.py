@@ -11,12 +11,12 @@ from pathlib import Path
 from convert.export_plan import plan_export
 from convert.fuse_plan import KEEP_DTYPE, plan_fuse
 from convert.measure import Measurement, measured
-from convert.parity import has_passed
+from convert.parity import is_verified
 from convert.recipe import Recipe
 from engines import layout
 from engines.bundle import open_bundle
 from engines.manifest import Manifest
-from engines.publish import check_replaceable
+from engines.publish import check_replaceable, exclusive
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ def run_stages(
 ) -> tuple[Manifest, list[StageReport]]:
     """Fuse, export and verify; a stage whose recorded identity is the wanted one is skipped.
 
+    Another process that makes the same bundle is waited for.
+
     Args:
         recipe: what to fuse.
         out: the bundle.
@@ -63,43 +65,43 @@ def run_stages(
     check_replaceable(fused, force=True, marker=layout.FUSE_FILE)
     check_replaceable(out, force=True, marker=layout.BUNDLE_FILE)
     reports: list[StageReport] = []
+    with exclusive(out), exclusive(fused):
+        with measured() as cost:
+            # Kept in the base's dtype, weights that are exported in float32 would be rounded first.
+            fuse_dtype = "fp32" if dtype == "fp32" else KEEP_DTYPE
+            fuse = plan_fuse(
+                recipe,
+                weights,
+                text_encoder_weights,
+                dtype=fuse_dtype,
+                allow_unmatched=allow_unmatched,
+                progress=progress,
+            )
+            skipped = fuse.is_fulfilled_by(fused, progress=progress)
+            if not skipped:
+                from convert.fuse import run_fuse
 
-    with measured() as cost:
-        # Kept in the base's dtype, weights that are exported in float32 would be rounded first.
-        fuse_dtype = "fp32" if dtype == "fp32" else KEEP_DTYPE
-        fuse = plan_fuse(
-            recipe,
-            weights,
-            text_encoder_weights,
-            dtype=fuse_dtype,
-            allow_unmatched=allow_unmatched,
-            progress=progress,
-        )
-        skipped = fuse.is_fulfilled_by(fused)
-        if not skipped:
-            from convert.fuse import run_fuse
+                run_fuse(fuse, fused, force=True, progress=progress)
+        reports.append(_report("fuse", skipped, cost))
 
-            run_fuse(fuse, fused, force=True, progress=progress)
-    reports.append(_report("fuse", skipped, cost))
+        with measured() as cost:
+            export = plan_export(fused, dtype=dtype, progress=progress)
+            skipped = export.is_fulfilled_by(out, progress=progress)
+            if not skipped:
+                from convert.export import run_export
 
-    with measured() as cost:
-        export = plan_export(fused, dtype=dtype, progress=progress)
-        skipped = export.is_fulfilled_by(out)
-        if not skipped:
-            from convert.export import run_export
+                run_export(export, out, force=True, progress=progress)
+        reports.append(_report("export", skipped, cost))
 
-            run_export(export, out, force=True, progress=progress)
-    reports.append(_report("export", skipped, cost))
+        with measured() as cost:
+            bundle = open_bundle(out)
+            manifest = bundle.manifest
+            skipped = is_verified(manifest)
+            if not skipped:
+                from convert.verify import run_verify
 
-    with measured() as cost:
-        bundle = open_bundle(out)
-        manifest = bundle.manifest
-        skipped = has_passed(manifest)
-        if not skipped:
-            from convert.verify import run_verify
-
-            manifest, _ = run_verify(bundle, fused, progress=progress)
-    reports.append(_report("verify", skipped, cost))
+                manifest, _ = run_verify(bundle, fused, progress=progress)
+        reports.append(_report("verify", skipped, cost))
     return manifest, reports
 
 

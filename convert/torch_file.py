@@ -158,6 +158,12 @@ def _named_tensors(content: object, depth: int) -> Iterator[tuple[str, torch.Ten
 def _stored(
     path: Path, state: FileState, name: str, tensor: torch.Tensor, records: Mapping[int, int]
 ) -> StoredTensor:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path} is damaged: {name[:80]!r} is no text. Get the file again."
+        ) from None
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None or tensor.layout != torch.strided:
         raise InputError(

@@ -14,15 +14,15 @@ from convert.fuse_record import read_record
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
 from convert.model import BaseModel
-from convert.parity import compare
+from convert.parity import compare, verification_tools
 from convert.verify_inputs import Inputs, verification_inputs
 from convert.weights import load_network
 from engines import layout
 from engines.backend import choose_backend
 from engines.bundle import Bundle
-from engines.errors import InputError
-from engines.manifest import Manifest, Parity, write_manifest
-from engines.publish import publish_file
+from engines.errors import BundleError, InputError
+from engines.manifest import Manifest, Parity, read_manifest, write_manifest
+from engines.publish import exclusive, publish_file
 from engines.session import Array
 
 _BACKEND: Final = "cpu"
@@ -42,10 +42,20 @@ def run_verify(
         The manifest that was written, and what each component cost.
 
     Raises:
+        BundleError: the bundle was replaced since it was opened.
         InputError: the model is missing, damaged, or not the one that the bundle was made from.
         BackendError: a graph cannot be loaded or run.
         OutputError: bundle.json cannot be written.
     """
+    with exclusive(bundle.path):
+        if read_manifest(bundle.path / layout.BUNDLE_FILE) != bundle.manifest:
+            raise BundleError(f"{bundle.path} was replaced meanwhile. Verify it again.")
+        return _verify(bundle, model_directory, progress=progress)
+
+
+def _verify(
+    bundle: Bundle, model_directory: Path, *, progress: bool
+) -> tuple[Manifest, dict[str, Measurement]]:
     model = _read_model(bundle, model_directory)
     parity: dict[str, tuple[Parity, ...]] = {}
     costs: dict[str, Measurement] = {}
@@ -54,7 +64,7 @@ def run_verify(
             bar.set_postfix_str(name)
             with measured() as costs[name]:
                 parity[name] = _verify_component(bundle, model, name)
-    manifest = replace(bundle.manifest, parity=parity)
+    manifest = replace(bundle.manifest, parity=parity, verified_with=verification_tools())
     with publish_file(bundle.path / layout.BUNDLE_FILE) as partial:
         write_manifest(manifest, partial)
     return manifest, costs

@@ -101,7 +101,8 @@ class Manifest:
 
     `identity` is the hash of what the bundle was made from: the fused model's content, the export
     options and the tools' versions. `provenance` is the fused model's fuse.json, or empty where
-    the model did not come from `convert fuse`.
+    the model did not come from `convert fuse`. `verified_with` has the versions of the tools that
+    made `parity`; both are empty until `convert verify` has run.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Manifest:
     trained_tags: dict[str, dict[str, int]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, tuple[Parity, ...]] = field(default_factory=dict)
+    verified_with: dict[str, str] = field(default_factory=dict)
     revision: int = layout.REVISION
 
 

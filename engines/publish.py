@@ -65,6 +65,7 @@ def publish_file(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
+    target = target.resolve()
     with exclusive(target), _writing(target):
         partial = _sibling(target)
         try:
@@ -86,8 +87,9 @@ def exclusive(target: Path) -> Iterator[None]:
     Raises:
         OutputError: the directory cannot be made.
     """
+    target = target.resolve()
     _make_parent(target)
-    place = target.parent.resolve() / f".{target.name}.lock"
+    place = target.with_name(f".{target.name}.lock")
     with _writing(target):
         descriptor = None if place in _held.places else _lock(place, target)
     if descriptor is None:

@@ -68,7 +68,19 @@ def test_ranks_are_counted_by_component(lora: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": {"b": null}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"a": 1}',
+        '{"a": {"b": null}}',
+        '{"a": {"b": Infinity}}',
+        '{"a": {"\\ud800": 1}}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:20],
+)
 def test_unreadable_tags_are_reported(
     lora: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,23 +1,30 @@
 """What `convert all` does anew and what it skips: fusing is real, export and verify stand in."""
 
+import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from convert.export_plan import ExportPlan
+from convert.model import WEIGHT_FILES
+from convert.parity import verification_tools
 from convert.recipe import ExportOptions, Recipe, RecipeLora
 from convert.stages import run_stages
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import OutputError
-from engines.manifest import Manifest, Parity, write_manifest
+from engines.manifest import Defaults, FileEntry, Manifest, Parity, Preset, write_manifest
 from engines.publish import publish_directory
-from tests.convert.tiny_model import write_tiny_lora
+from tests.convert.synthetic import Tensors, write_lora
+from tests.convert.tiny_model import WIDTH, write_tiny_lora
 
 
 @dataclass
@@ -80,9 +87,12 @@ def _counted(chain: Chain, function: Callable[..., Any]) -> Callable[..., Any]:
 def _stand_in_export(chain: Chain) -> Callable[..., Any]:
     def export(plan: ExportPlan, out: Path, *, force: bool, progress: bool) -> Any:
         chain.done.append("export")
+        files = {"graph": FileEntry(5, sha256(b"graph").hexdigest())}
+        manifest = replace(plan.manifest, files=files)
         with publish_directory(out, force=force, marker=layout.BUNDLE_FILE) as partial:
-            write_manifest(plan.manifest, partial / layout.BUNDLE_FILE)
-        return plan.manifest, {}
+            (partial / "graph").write_bytes(b"graph")
+            write_manifest(manifest, partial / layout.BUNDLE_FILE)
+        return manifest, {}
 
     return export
 
@@ -92,7 +102,11 @@ def _stand_in_verify(chain: Chain) -> Callable[..., Any]:
         chain.done.append("verify")
         assert model == chain.fused
         figures = (Parity("out", 0.1, 0.1, 1.0, 0.2, chain.parity_passes),)
-        manifest = replace(bundle.manifest, parity=dict.fromkeys(layout.COMPONENTS, figures))
+        manifest = replace(
+            bundle.manifest,
+            parity=dict.fromkeys(layout.COMPONENTS, figures),
+            verified_with=verification_tools(),
+        )
         write_manifest(manifest, bundle.path / layout.BUNDLE_FILE)
         return manifest, {}
 
@@ -118,13 +132,64 @@ def _stamps(directory: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
 
 
-def test_changed_lora_rebuilds_everything(chain: Chain) -> None:
-    chain.run()
-    lora = Path(chain.recipe.loras[0].source)
-    content = bytearray(lora.read_bytes())
+def _flip(path: Path) -> None:
+    """Change one byte, and leave the size and the time of modification as they were."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    lora.write_bytes(content)
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_one_byte_of_a_lora_rebuilds_everything(chain: Chain) -> None:
+    chain.run()
+    _flip(Path(chain.recipe.loras[0].source))
     assert chain.run() == EVERYTHING
+    assert chain.run() == []
+
+
+@pytest.mark.parametrize("file", [*WEIGHT_FILES.values(), "tokenizer/merges.txt"])
+def test_one_byte_of_the_base_rebuilds_everything(chain: Chain, file: str, tmp_path: Path) -> None:
+    base = shutil.copytree(chain.recipe.base, tmp_path / "base")
+    recipe = replace(chain.recipe, base=str(base))
+    chain.run(recipe=recipe)
+    _flip(base / file)
+    assert chain.run(recipe=recipe) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"presets": {"cracked": Preset(after="!")}},
+        {"presets": {"Cracked": Preset()}},
+        {"defaults": Defaults(steps=21)},
+        {"name": "other"},
+    ],
+    ids=str,
+)
+def test_what_a_recipe_says_is_in_its_bundle(chain: Chain, changes: dict[str, Any]) -> None:
+    recipe = replace(chain.recipe, presets={"cracked": Preset()}, defaults=Defaults(steps=20))
+    chain.run(recipe=recipe)
+    assert chain.run(recipe=replace(recipe, **changes)) == EVERYTHING
+    assert chain.run(recipe=replace(recipe, **changes)) == []
+
+
+def test_scale_beside_a_peft_lora_counts_too(chain: Chain, tmp_path: Path) -> None:
+    """Two alphas exchanged: as many layers have each as before."""
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_"
+    tensors: Tensors = {}
+    for name in ("q", "k"):
+        tensors |= {
+            f"base_model.model.{layer}{name}.lora_A.weight": torch.ones(4, WIDTH),
+            f"base_model.model.{layer}{name}.lora_B.weight": torch.ones(WIDTH, 4),
+        }
+    file = write_lora(tmp_path / "adapter_model.safetensors", tensors)
+    config = tmp_path / "adapter_config.json"
+    config.write_text(json.dumps({"lora_alpha": 1, "alpha_pattern": {"to_q": 2}}))
+    recipe = replace(chain.recipe, loras=(RecipeLora("peft", str(file), 0.6),))
+    chain.run(recipe=recipe)
+    config.write_text(json.dumps({"lora_alpha": 1, "alpha_pattern": {"to_k": 2}}))
+    assert chain.run(recipe=recipe) == EVERYTHING
 
 
 def test_changed_weight_rebuilds_everything(chain: Chain) -> None:
@@ -157,6 +222,51 @@ def test_other_tools_rebuild_the_bundle_alone(
     chain.run()
     monkeypatch.setattr("convert.export_plan.tool_versions", lambda _: {"onnx": "0.1"})
     assert chain.run() == ["export", "verify"]
+
+
+def test_another_torch_rebuilds_everything(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.run()
+    for module in ("fuse_plan", "export_plan", "parity"):
+        monkeypatch.setattr(f"convert.{module}.tool_versions", lambda _: {"torch": "0.1"})
+    assert chain.run() == EVERYTHING
+
+
+def test_another_onnxruntime_verifies_again(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.run()
+    monkeypatch.setattr("convert.parity.tool_versions", lambda _: {"onnxruntime": "0.1"})
+    assert chain.run() == ["verify"]
+    assert chain.run() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "redone"),
+    [
+        ("bundle.fused/unet/diffusion_pytorch_model.safetensors", ["fuse"]),
+        ("bundle.fused/tokenizer/merges.txt", ["fuse"]),
+        ("bundle/graph", ["export", "verify"]),
+    ],
+)
+def test_damaged_output_is_not_skipped(chain: Chain, file: str, redone: list[str]) -> None:
+    chain.run()
+    _flip(chain.directory / file)
+    assert chain.run() == redone
+    assert chain.run() == []
+
+
+def test_two_at_once_are_one_after_the_other(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes the bundle has both places for the whole time."""
+    from convert.export import run_export
+
+    seen = []
+
+    def export(*arguments: Any, **options: Any) -> Any:
+        seen.extend(sorted(path.name for path in chain.directory.glob(".*.lock")))
+        return run_export(*arguments, **options)
+
+    monkeypatch.setattr("convert.export.run_export", export)
+    chain.run()
+    assert seen == [".bundle.fused.lock", ".bundle.lock"]
+    assert list(chain.directory.glob(".*")) == []
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,12 @@ def test_sizes_that_the_file_has_not_are_an_error(tmp_path: Path) -> None:
         open_torch_file(tmp_path / "x.pt")
 
 
+def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    torch.save({"a\ud800": torch.zeros(2)}, tmp_path / "x.ckpt")
+    with pytest.raises(InputError, match=r"'a\\ud800' is no text"):
+        open_torch_file(tmp_path / "x.ckpt")
+
+
 def test_what_is_not_stored_row_by_row_is_an_error(tmp_path: Path) -> None:
     torch.save({"a": torch.randn(3, 4).t()}, tmp_path / "x.pt")
     with pytest.raises(InputError, match="a is not stored in row-major order"):

@@ -7,11 +7,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from convert.parity import has_passed
+from convert.parity import has_passed, verification_tools
 from convert.verify import run_verify
 from engines import layout
 from engines.bundle import Bundle, open_bundle, verify_hashes
-from engines.errors import InputError
+from engines.errors import BundleError, InputError
+from engines.manifest import write_manifest
 from tests.convert.synthetic import copy_base
 from tests.convert.tiny_model import write_tiny_model
 
@@ -26,7 +27,11 @@ def test_sound_bundle_passes_and_says_so(bundle: Bundle, tiny_model: Path) -> No
     manifest, costs = run_verify(bundle, tiny_model, progress=False)
     written = open_bundle(bundle.path)
     verify_hashes(written)
-    assert written.manifest == manifest == replace(bundle.manifest, parity=manifest.parity)
+    assert written.manifest == manifest
+    assert manifest == replace(
+        bundle.manifest, parity=manifest.parity, verified_with=verification_tools()
+    )
+    assert manifest.verified_with.keys() >= {"fracture-sd", "onnxruntime", "torch"}
     assert has_passed(manifest)
     assert costs.keys() == layout.COMPONENTS.keys()
     outputs = {name: [f.output for f in parity] for name, parity in manifest.parity.items()}
@@ -70,3 +75,14 @@ def test_other_fused_model_is_refused(demo_bundle: Path, fused_demo: Path, tmp_p
     record.write_text(text.replace(identity, "0" * 64))
     with pytest.raises(InputError, match="is not the fused model that"):
         run_verify(open_bundle(demo_bundle), copy, progress=False)
+
+
+def test_bundle_that_was_replaced_meanwhile_is_not_written_to(
+    bundle: Bundle, tiny_model: Path
+) -> None:
+    """The figures of one bundle and the list of files of another would look whole."""
+    other = replace(bundle.manifest, identity="1" * 64)
+    write_manifest(other, bundle.path / layout.BUNDLE_FILE)
+    with pytest.raises(BundleError, match="was replaced meanwhile"):
+        run_verify(bundle, tiny_model, progress=False)
+    assert open_bundle(bundle.path).manifest == other
