@@ -36,9 +36,9 @@ FURTHER = Settings(
     vae=Plan(1800, 4e-4, 16, flat=0.4, averaging=0.995, weight_decay=1e-4),
     text=FULL.text,
     unet=Plan(800, 4e-4, 16, warmup=50, flat=0.5, averaging=0.998),
-    cracked=Plan(400, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.98),
+    cracked=Plan(680, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.98),
     offset=Plan(120, 1.5e-3, 16, warmup=20, flat=0.5, averaging=0.97),
-    decoder=Plan(400, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
+    decoder=Plan(350, 5e-4, 16, flat=0.3, averaging=0.995, weight_decay=1e-4),
 )
 
 QUICK = Settings(
