@@ -81,6 +81,7 @@ def test_an_unknown_recipe_lists_the_known() -> None:
         ("steps = 30", "stpes = 30", "defaults: stpes is unknown"),
         ("weight = 1", 'weight = "1"', r"loras\[0\]\.weight has the unexpected value '1'"),
         ("weight = 1", "weight = inf", r"loras\[0\]\.weight is inf"),
+        ("weight = 1", "weight = 1\nblock_weights = [1.0]", r"\[0\]\.block_weights are 1 numbers"),
         ("weight = 1", "weight = true", r"loras\[0\]\.weight has the unexpected value True"),
         ("AB" * 32, "AB" * 31, "64 hexadecimal digits"),
         ("AB" * 32, "XY" * 32, "64 hexadecimal digits"),
