@@ -5,8 +5,8 @@ diffusers itself fills a missing tensor with random numbers and goes on.
 
 from collections.abc import Mapping
 
+from convert.known_shapes import known_shapes
 from convert.model import BaseModel, Component, canonical_name
-from convert.networks import build_network
 from engines.errors import InputError
 
 _NAMED_FAULTS = 20
@@ -40,7 +40,13 @@ def _check_component(component: Component, expected: Mapping[str, tuple[int, ...
 
 
 def _expected_shapes(component: Component) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's parameters, from an instance that holds no memory."""
+    """The shapes of a network's parameters, where need be from an instance that holds no memory."""
+    known = known_shapes(component.name, component.config)
+    if known is not None:
+        return known
+
+    from convert.networks import build_network
+
     network = build_network(component)
     names = {canonical_name(component.name, name): name for name, _ in network.named_parameters()}
     return {

@@ -20,7 +20,8 @@ from convert.fuse_plan import KEEP_DTYPE, FusePlan
 from convert.fuse_record import FuseRecord, write_record
 from convert.match import Update
 from convert.model import WEIGHT_FILES, Component
-from convert.tensors import StoredTensor, write_tensor_file
+from convert.tensor_writer import write_tensor_file
+from convert.tensors import StoredTensor
 from engines import layout
 from engines.errors import InputError
 from engines.identity import sha256_file

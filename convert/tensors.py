@@ -1,24 +1,21 @@
-"""Safetensors files: a header that is trusted only after it was checked, and a streaming writer.
+"""Safetensors files: a header that is trusted only after it was checked, and tensors read by it.
 
 Tensors are read one at a time and not mapped: a mapped file counts as resident memory for as
 long as it is open, and ends the process when another one truncates it.
 """
 
-import hashlib
-import json
 import math
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 
-from engines.errors import InputError, InternalError
+from engines.errors import InputError
 from engines.fields import parse_json
-from engines.manifest import FileEntry
 
 ITEM_SIZES: Final = {
     "F64": 8,
@@ -239,49 +236,3 @@ def _check_extent(tensors: Mapping[str, StoredTensor], start: int, size: int) ->
         raise _HeaderError(f"it is truncated, with {size} of {position} bytes")
     if position < size:
         raise _HeaderError(f"it has {size} bytes, but its tensors end at {position}")
-
-
-def write_tensor_file(
-    path: Path,
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
-    produce: Callable[[str], bytes | bytearray | memoryview],
-    metadata: Mapping[str, str],
-) -> FileEntry:
-    """Write a safetensors file tensor by tensor, so that one of them at a time is in memory.
-
-    Args:
-        path: the file; it is overwritten.
-        tensors: dtype and shape of every tensor, by name.
-        produce: gives a tensor's bytes, little-endian and row-major; called once for each name.
-        metadata: the header's `__metadata__`.
-
-    Returns:
-        The file's size and sha256.
-
-    Raises:
-        InternalError: `produce` gave another number of bytes than dtype and shape make.
-    """
-    # Wider elements first, as the safetensors library does: every tensor is then aligned.
-    names = sorted(tensors, key=lambda name: (-ITEM_SIZES[tensors[name][0]], name))
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    sizes = {}
-    position = 0
-    for name in names:
-        dtype, shape = tensors[name]
-        sizes[name] = math.prod(shape) * ITEM_SIZES[dtype]
-        offsets = [position, position + sizes[name]]
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
-        position += sizes[name]
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    start = struct.pack("<Q", len(text)) + text
-    digest = hashlib.sha256(start)
-    with path.open("wb") as file:
-        file.write(start)
-        for name in names:
-            content = memoryview(produce(name)).cast("B")
-            if content.nbytes != sizes[name]:
-                raise InternalError(f"{name} has {content.nbytes} bytes instead of {sizes[name]}")
-            file.write(content)
-            digest.update(content)
-    return FileEntry(len(start) + position, digest.hexdigest())

@@ -19,6 +19,7 @@ from convert.completeness import check_complete
 from convert.fuse import load_tensor, run_fuse
 from convert.fuse_plan import FusePlan, plan_fuse
 from convert.fuse_record import read_record
+from convert.known_shapes import SHAPES, known_shapes
 from convert.model import WEIGHT_FILES, BaseModel
 from convert.recipe import Recipe, load_recipe
 from engines.errors import InputError
@@ -32,6 +33,7 @@ from tests.convert.ldm_files import (
     noise_schedule,
     original_names,
 )
+from tests.convert.make_shapes import shapes_of_networks
 from tests.convert.synthetic import Tensors, copy_base, edit_json
 from tests.convert.tiny_model import write_tiny_model
 
@@ -402,3 +404,11 @@ def test_the_packaged_configurations_make_a_directory_that_is_read(tmp_path: Pat
     edit_json(target / "unet" / "config.json", lambda c: c.update(cross_attention_dim=1024))
     with pytest.raises(InputError, match="neither a tokenizer"):
         read_base(target, "x")
+
+
+def test_the_packaged_shapes_are_those_of_the_packaged_configurations() -> None:
+    built = shapes_of_networks()
+    assert json.loads(SHAPES.read_text()) == built
+    config = json.loads((CONFIGURATION / "unet" / "config.json").read_text())
+    assert known_shapes("unet", config) == {n: tuple(s) for n, s in built["unet"].items()}
+    assert known_shapes("unet", {**config, "use_linear_projection": True}) is None

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from convert.tensors import open_tensor_file, write_tensor_file
+from convert.tensor_writer import write_tensor_file
+from convert.tensors import open_tensor_file
 from engines.errors import InputError, InternalError
 
 TENSOR = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}

@@ -15,7 +15,7 @@ from convert import fuse as fuse_module
 from convert.__main__ import main
 from convert.commands.fuse import choose_recipe, parse_weights
 from convert.fuse_record import read_record
-from convert.tensors import write_tensor_file
+from convert.tensor_writer import write_tensor_file
 from engines.errors import SettingError
 from tests.convert.synthetic import copy_base, edit_json, kohya_module, replace_file, write_lora
 
