@@ -204,6 +204,7 @@ def _record_lora(
     return LoraRecord(
         name=wanted.name,
         sha256=digest,
+        config_sha256=lora.config_sha256,
         autov2=digest[:10].upper(),
         weight=weights[0],
         text_encoder_weight=weights[1],

@@ -62,11 +62,13 @@ class LoraRecord:
     `autov2` is the short hash by which civitai and the webui name a file: the first ten digits
     of its sha256, in capitals. `block_weights` are seventeen numbers (convert/block_weights.py), or
     none. `coverage` has an entry for the UNet and one for the text encoder. `unmatched` are the
-    keys of the file that were left out with --allow-unmatched.
+    keys of the file that were left out with --allow-unmatched. `config_sha256` is that of the
+    adapter_config.json beside a file of PEFT's own, and empty for other files.
     """
 
     name: str
     sha256: str
+    config_sha256: str
     autov2: str
     weight: float
     text_encoder_weight: float

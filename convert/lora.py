@@ -69,7 +69,8 @@ class Lora:
     """A LoRA file for the Stable Diffusion 1.x family.
 
     `strays` are the keys that name no layer of the UNet or the text encoder. `trained_tags` has
-    how often each tag was trained, the most frequent first.
+    how often each tag was trained, the most frequent first. `config_sha256` is the hash of the
+    adapter_config.json that a file of PEFT's own has its scale in, and empty for others.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Lora:
     strays: tuple[str, ...]
     trained_tags: dict[str, int]
     metadata: dict[str, str]
+    config_sha256: str
 
 
 def read_lora(path: Path) -> Lora:
@@ -92,9 +94,15 @@ def read_lora(path: Path) -> Lora:
     _check_family(file, known)
     if not known:
         raise InputError(_no_lora(path, list(parsed)))
-    tags = read_trained_tags(path, file.metadata)
-    strays = sorted(parsed.keys() - known.keys())
-    return Lora(path, _read_modules(file, known), tuple(strays), tags, file.metadata)
+    scales, config_sha256 = _read_scales(file, known)
+    return Lora(
+        path,
+        _read_modules(file, known, scales),
+        tuple(sorted(parsed.keys() - known.keys())),
+        read_trained_tags(path, file.metadata),
+        file.metadata,
+        config_sha256,
+    )
 
 
 def count_ranks(lora: Lora) -> tuple[RankRecord, ...]:
@@ -131,11 +139,18 @@ def read_trained_tags(path: Path, metadata: Mapping[str, str]) -> dict[str, int]
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _read_modules(file: TensorFile, keys: Mapping[str, LoraKey]) -> tuple[LoraModule, ...]:
+def _read_scales(file: TensorFile, keys: Mapping[str, LoraKey]) -> tuple[dict[str, PeftScale], str]:
+    """The scales that PEFT has outside of the tensors, and the hash of the file that has them."""
     scales = read_metadata_scales(file.path, file.metadata)
-    if any(key.startswith(PEFT_PREFIX) for key in keys):
-        scale = read_config_scale(file.path)
-        scales = dict.fromkeys((UNET, TEXT_ENCODER), scale) | scales
+    if not any(key.startswith(PEFT_PREFIX) for key in keys):
+        return scales, ""
+    scale, digest = read_config_scale(file.path)
+    return dict.fromkeys((UNET, TEXT_ENCODER), scale) | scales, digest
+
+
+def _read_modules(
+    file: TensorFile, keys: Mapping[str, LoraKey], scales: Mapping[str, PeftScale]
+) -> tuple[LoraModule, ...]:
     groups: dict[tuple[str, str], dict[str, StoredTensor]] = {}
     first: dict[tuple[str, str], LoraKey] = {}
     for key, part in keys.items():

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,15 +88,19 @@ def read_metadata_scales(path: Path, metadata: Mapping[str, str]) -> dict[str, P
     return scales
 
 
-def read_config_scale(path: Path) -> PeftScale:
+def read_config_scale(path: Path) -> tuple[PeftScale, str]:
     """The scale in the adapter_config.json beside one of PEFT's own files.
+
+    Returns:
+        The scale, and the sha256 of the adapter_config.json.
 
     Raises:
         InputError: it is not there, is not what PEFT writes, or describes no LoRA.
     """
     config = path.parent / CONFIG_FILE
     try:
-        settings = parse_json(config.read_bytes())
+        content = config.read_bytes()
+        settings = parse_json(content)
     except FileNotFoundError:
         raise InputError(
             f"{path} is one of PEFT's own files, whose scale is in an {CONFIG_FILE}, and there is "
@@ -110,7 +115,7 @@ def read_config_scale(path: Path) -> PeftScale:
         raise InputError(f"{path} is a PEFT adapter of the type {kind!r}; only LORA can be fused.")
     if settings.get("fan_in_fan_out"):
         raise InputError(f"{config} says fan_in_fan_out, which no layer of this family has.")
-    return _parse(settings, str(config))
+    return _parse(settings, str(config)), sha256(content).hexdigest()
 
 
 def _parse(settings: Mapping[str, Any], where: str) -> PeftScale:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from convert.fuse_plan import plan_fuse
 from convert.lora import count_ranks, read_lora
 from engines.errors import InputError
 from tests.convert.fusing import fuse, recipe_of
@@ -116,6 +117,26 @@ def test_without_its_configuration_peft_s_file_has_no_scale(tmp_path: Path) -> N
 def test_an_alpha_in_the_configuration_is_recorded(tmp_path: Path) -> None:
     [row] = count_ranks(read_lora(_peft_file(tmp_path, {"lora_alpha": 7})))
     assert (row.rank, row.alpha) == (2, 7.0)
+
+
+def test_the_configuration_is_part_of_the_identity(
+    tiny_model: Path, tmp_path: Path, unet: Any
+) -> None:
+    from peft import get_peft_model
+
+    adapted = get_peft_model(unet, _config("plain"))
+    adapted.save_pretrained(tmp_path)
+    recipe = recipe_of(tiny_model, tmp_path / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    identities, counts = set(), []
+    for layer in ("down_blocks.0.resnets.0.conv1", "mid_block.resnets.0.conv1"):
+        config["alpha_pattern"] = {layer: 7}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+        plan = plan_fuse(recipe)
+        identities.add(plan.identity)
+        counts.append(plan.record.loras[0].ranks)
+    assert counts[0] == counts[1]
+    assert len(identities) == 2
 
 
 @pytest.mark.parametrize(
