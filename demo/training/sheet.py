@@ -90,4 +90,7 @@ def draw_sheet(demo: Path, out: Path, steps: int = STEPS) -> None:
         for column, picture in enumerate(draw_row(pipeline, row.words, steps=steps)):
             sheet.paste(Image.fromarray(picture), (column * CELL, number * CELL))
     with new_file(out) as temporary:
-        sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(temporary, optimize=True)
+        few = sheet.quantize(256)
+        sheet.quantize(palette=few, dither=Image.Dither.FLOYDSTEINBERG).save(
+            temporary, optimize=True
+        )
