@@ -1,6 +1,7 @@
 """Block weights: which layer is in which block, and the fused sum as diffusers makes it."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,20 +73,18 @@ def test_wrong_lists_are_named() -> None:
 def test_the_fused_model_is_as_diffusers_scales_blocks(
     demo_base: Path, demo_loras: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A recipe's block weights multiply the weight of either part; the other LoRA has none."""
-    recipe = load_recipe("demo")
+    """A recipe's block weights multiply the weight of either part."""
     path = tmp_path / "blocks.toml"
     path.write_text(
         f'name = "blocks"\nbase = "{demo_base}"\n'
         f'[[loras]]\nname = "a"\nsource = "{demo_loras[0]}"\nweight = 0.8\n'
         f"block_weights = [{', '.join(map(str, WEIGHTS))}]\n"
-        f'[[loras]]\nname = "b"\nsource = "{demo_loras[1]}"\nweight = 0.6\n'
     )
     recipe = load_recipe(str(path))
-    plan = plan_fuse(recipe, text_encoder_weights=[0.5, 0.6], dtype="fp32")
+    plan = plan_fuse(recipe, text_encoder_weights=[0.5], dtype="fp32")
     assert plan.record.loras[0].block_weights == WEIGHTS
-    plain = plan_fuse(load_recipe("demo"), dtype="fp32")
-    assert plan.identity != plain.identity
+    plain = replace(recipe, loras=(replace(recipe.loras[0], block_weights=()),))
+    assert plan_fuse(plain, text_encoder_weights=[0.5], dtype="fp32").identity != plan.identity
     run_fuse(plan, tmp_path / "out", force=False, progress=False)
     ours = load_fused(tmp_path / "out")
 
@@ -106,10 +105,9 @@ def test_the_fused_model_is_as_diffusers_scales_blocks(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # diffusers and peft warn of their own deprecations
         pipeline = StableDiffusionPipeline.from_pretrained(demo_base, torch_dtype=torch.float32)
-        for name, lora in zip("ab", demo_loras, strict=True):
-            pipeline.load_lora_weights(lora, adapter_name=name)
-        pipeline.set_adapters(["a", "b"], [scales, 0.6])
-        pipeline.fuse_lora(adapter_names=["a", "b"])
+        pipeline.load_lora_weights(demo_loras[0], adapter_name="a")
+        pipeline.set_adapters("a", scales)
+        pipeline.fuse_lora()
         pipeline.unload_lora_weights()
     for name, tensor in pipeline.unet.state_dict().items():
         torch.testing.assert_close(ours.unet[name], tensor, rtol=0, atol=1e-6, msg=name)

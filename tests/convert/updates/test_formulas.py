@@ -63,7 +63,8 @@ def low_rank(shape: Shape, rank: int = 3) -> dict[str, Shape]:
 
 def product(layer: Layer) -> Array:
     up, down = layer["lora_up.weight"], layer["lora_down.weight"]
-    return np.einsum("or,ri...->oi...", up.reshape(len(up), -1), down)
+    result: Array = np.einsum("or,ri...->oi...", up.reshape(len(up), -1), down)
+    return result
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.6, -0.4, 0.0])
