@@ -24,7 +24,7 @@ import sys
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 model, prompt, out = sys.argv[1:]
-pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
 pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
     pipeline.scheduler.config, use_karras_sigmas=True
 )

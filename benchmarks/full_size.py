@@ -23,7 +23,7 @@ import sys
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 model, dtype, steps, out = sys.argv[1:]
-pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype))
+pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=getattr(torch, dtype))
 pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
     pipeline.scheduler.config, use_karras_sigmas=True
 )

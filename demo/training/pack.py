@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from demo.training.files import new_file, new_folder
 
@@ -20,9 +21,27 @@ def pack(base: Path, vae: Path, tokenizer: Path, loras: list[Path], out: Path) -
         shutil.copytree(tokenizer, folder / "base" / "tokenizer", dirs_exist_ok=True)
         for config in (folder / "base").rglob("*.json"):
             _drop_origin(config)
+        name_as_published(folder / "base")
         (folder / "loras").mkdir()
         for lora in loras:
             shutil.copy(lora, folder / "loras")
+
+
+def name_as_published(base: Path) -> None:
+    """Write a pipeline as Stable Diffusion 1.5's own repository does, for programs old and new.
+
+    Its text encoder's tensors are named `text_model.…`, which transformers before version 5 needs;
+    its scheduler's configuration says that samples are not clipped, which diffusers' DDIM needs.
+    """
+    weights = base / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    renamed = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
+    with new_file(weights) as temporary:
+        save_file(renamed, temporary, {"format": "pt"})
+    config = base / "scheduler" / "scheduler_config.json"
+    content = json.loads(config.read_text())
+    content["clip_sample"] = False
+    config.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def install(packed: Path, out: Path) -> None:
