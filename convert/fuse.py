@@ -2,12 +2,13 @@
 
 A LoRA's ΔW depends on nothing but its file and W (convert/updates), so that the order of several
 is of no matter beyond rounding. Sums are taken in float32 and rounded once to the output's dtype.
-One tensor is in memory at a time, so the peak is that of the largest one, whatever the model's
-size.
+One tensor is made while another is written, so the peak is that of the largest ones, whatever the
+model's size.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from convert.fuse_plan import KEEP_DTYPE, FusePlan
 from convert.fuse_record import FuseRecord, write_record
 from convert.match import Update
 from convert.model import WEIGHT_FILES, Component
-from convert.tensor_writer import write_tensor_file
+from convert.tensor_writer import WRITING_THREADS, write_tensor_file
 from convert.tensors import StoredTensor
 from engines import layout
 from engines.errors import InputError
@@ -65,6 +66,7 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
     files: dict[str, FileEntry] = {}
     with (
         publish_directory(out, force=force, marker=layout.FUSE_FILE) as partial,
+        _cores_left_for(WRITING_THREADS),
         tqdm(total=total, desc="fuse", unit="B", unit_scale=True, disable=not progress) as bar,
     ):
         documents = dict(plan.base.documents)
@@ -83,6 +85,17 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
         record = replace(plan.record, files=dict(sorted(files.items())))
         write_record(record, partial / layout.FUSE_FILE)
     return record
+
+
+@contextlib.contextmanager
+def _cores_left_for(threads: int) -> Iterator[None]:
+    """Keep torch off some cores: where two of its threads share one, they wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _updates_by_weight(plan: FusePlan) -> dict[tuple[str, str], Updates]:

@@ -7,10 +7,14 @@ import struct
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from convert.tensors import ITEM_SIZES
 from engines.errors import InternalError
 from engines.manifest import FileEntry
+
+WRITING_THREADS: Final = 2
+"""The threads that `write_tensor_file` has beside its caller's."""
 
 
 def write_tensor_file(
@@ -21,7 +25,7 @@ def write_tensor_file(
 ) -> FileEntry:
     """Write a safetensors file tensor by tensor, so that two of them at a time are in memory.
 
-    While one is written and hashed, the next is made.
+    While one is written and hashed, each by a thread of its own, the next is made.
 
     Args:
         path: the file; it is overwritten.
@@ -50,18 +54,16 @@ def write_tensor_file(
     text += b" " * (-len(text) % 8)
     start = struct.pack("<Q", len(text)) + text
     digest = hashlib.sha256()
-    with path.open("wb") as file, ThreadPoolExecutor(1) as writer:
-
-        def write(content: bytes | memoryview) -> None:
-            file.write(content)
-            digest.update(content)
-
-        written = writer.submit(write, start)
+    with path.open("wb") as file, ThreadPoolExecutor(WRITING_THREADS) as threads:
+        takers = (file.write, digest.update)
+        pending = [threads.submit(take, start) for take in takers]
         for name in names:
             content = memoryview(produce(name)).cast("B")
             if content.nbytes != sizes[name]:
                 raise InternalError(f"{name} has {content.nbytes} bytes instead of {sizes[name]}")
-            written.result()
-            written = writer.submit(write, content)
-        written.result()
+            for taken in pending:
+                taken.result()
+            pending = [threads.submit(take, content) for take in takers]
+        for taken in pending:
+            taken.result()
     return FileEntry(len(start) + position, digest.hexdigest())

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -18,10 +18,11 @@ def sha256_file(path: Path, on_bytes: Callable[[int], None] = lambda _: None) ->
         on_bytes: called with the number of bytes after each piece that was read.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            on_bytes(len(chunk))
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            on_bytes(count)
     return digest.hexdigest()
 
 
