@@ -27,6 +27,9 @@ PROMPTS = (
 )
 FIRST_SEED = 10
 
+# diffusers' scheduler turns a tensor into an array in a way that numpy 2 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def _measure(pictures: list[Picture], what: Callable[[Picture], float]) -> list[float]:
     return [what(picture) for picture in pictures]
