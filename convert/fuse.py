@@ -74,9 +74,9 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
             name = WEIGHT_FILES[component.name]
             (partial / name).parent.mkdir()
             files[name] = _write_component(
-                component, partial / name, updates, plan.record.dtype, bar
+                component, partial / name, updates, plan.draft.dtype, bar
             )
-            config = _config_for(component, plan.record.dtype)
+            config = _config_for(component, plan.draft.dtype)
             documents[f"{component.name}/config.json"] = config
         for name, content in documents.items():
             (partial / name).parent.mkdir(exist_ok=True)

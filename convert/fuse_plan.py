@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,7 @@ from convert.fuse_record import (
     LoraRecord,
     read_record,
 )
-from convert.hashing import find_changed, hash_files
+from convert.hashing import find_changed, hash_files, start_hashing
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import Match, Update, match_loras
 from convert.model import TEXT_ENCODER, UNET, BaseModel, Component
@@ -25,7 +27,7 @@ from convert.recipe import DTYPES, Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError
-from engines.identity import identity_of, tool_versions
+from engines.identity import Json, identity_of, tool_versions
 
 KEEP_DTYPE: Final = "base"
 """The output dtype that leaves every tensor in the base's own."""
@@ -48,14 +50,35 @@ class PlannedLora:
 
 @dataclass(frozen=True)
 class FusePlan:
-    """A fuse that can be run: its inputs fit, and its identity is known.
+    """A fuse that can be run: its inputs fit.
 
-    `record` is what fuse.json will say, but for the output's files.
+    `draft` is what fuse.json will say, but for the identity, the `hashes` of the base's weights,
+    which are being taken, and the output's files. `alphas` are those of each LoRA's modules, which
+    the record only counts, and which PEFT has in a file of their own.
     """
 
     base: BaseModel
     loras: tuple[PlannedLora, ...]
-    record: FuseRecord
+    draft: FuseRecord
+    alphas: list[Json]
+    hashes: "Future[dict[str, str]]"
+
+    @cached_property
+    def record(self) -> FuseRecord:
+        """What fuse.json will say, but for the output's files; waits until all is hashed.
+
+        Raises:
+            InputError: the base has changed since its headers were read.
+        """
+        files = {**self.draft.base.files, **self.hashes.result()}
+        self.base.check_unchanged()
+        record = replace(
+            self.draft, base=replace(self.draft.base, files=dict(sorted(files.items())))
+        )
+        parts = asdict(record)
+        del parts["identity"], parts["files"], parts["base"]["name"]
+        parts["alphas"] = self.alphas
+        return replace(record, identity=identity_of(parts))
 
     @property
     def identity(self) -> str:
@@ -85,7 +108,7 @@ def plan_fuse(
     allow_unmatched: bool = False,
     progress: bool = True,
 ) -> FusePlan:
-    """Read, check and hash everything that a fuse needs.
+    """Read and check everything that a fuse needs, and begin to hash the base.
 
     Args:
         recipe: what to fuse.
@@ -115,6 +138,7 @@ def plan_fuse(
     ]
     base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
     base = read_base(base_path, base_name, vae)
+    hashes = start_hashing(base.weight_files(), progress=progress)
     loras = [read_lora(path) for path in paths]
     matches = match_loras(loras, base, allow_unmatched=allow_unmatched)
     planned = tuple(
@@ -131,10 +155,10 @@ def plan_fuse(
         )
         for i, (wanted, lora) in enumerate(zip(recipe.loras, loras, strict=True))
     )
-    record = FuseRecord(
+    draft = FuseRecord(
         identity="",
         recipe=recipe.name,
-        base=_record_base(base, progress=progress),
+        base=_record_base(base),
         loras=tuple(lora.record for lora in planned),
         dtype=dtype,
         tools={"fracture-sd": __version__, **tool_versions(["torch"])},
@@ -142,11 +166,8 @@ def plan_fuse(
         defaults=recipe.defaults,
         presets=recipe.presets,
     )
-    parts = asdict(record)
-    del parts["identity"], parts["files"], parts["base"]["name"]
-    # PEFT's alphas are in a file of their own, and the record only counts them.
-    parts["alphas"] = [[module.alpha for module in lora.modules] for lora in loras]
-    return FusePlan(base, planned, replace(record, identity=identity_of(parts)))
+    alphas: list[Json] = [[module.alpha for module in lora.modules] for lora in loras]
+    return FusePlan(base, planned, draft, alphas, hashes)
 
 
 def check_weights(names: Sequence[str], weights: Sequence[float]) -> list[float]:
@@ -174,14 +195,18 @@ def hash_base(base: BaseModel, *, progress: bool = False) -> dict[str, str]:
         base: the model.
         progress: as `hash_files` has it.
     """
-    hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
-    for component in base.components.values():
-        hashes[f"{component.name}/config.json"] = identity_of(component.config)
-    hashes |= hash_files(base.weight_files(), progress=progress)
+    hashes = _hash_documents(base) | hash_files(base.weight_files(), progress=progress)
     return dict(sorted(hashes.items()))
 
 
-def _record_base(base: BaseModel, *, progress: bool) -> BaseRecord:
+def _hash_documents(base: BaseModel) -> dict[str, str]:
+    hashes = {name: sha256(content).hexdigest() for name, content in base.documents.items()}
+    for component in base.components.values():
+        hashes[f"{component.name}/config.json"] = identity_of(component.config)
+    return hashes
+
+
+def _record_base(base: BaseModel) -> BaseRecord:
     return BaseRecord(
         name=base.name,
         family=FAMILY,
@@ -189,7 +214,7 @@ def _record_base(base: BaseModel, *, progress: bool) -> BaseRecord:
         input_channels=base.components[UNET].config["in_channels"],
         dtypes={name: component.dtypes() for name, component in base.components.items()},
         ignored=base.ignored,
-        files=hash_base(base, progress=progress),
+        files=_hash_documents(base),
     )
 
 

@@ -75,6 +75,16 @@ class BaseModel:
     documents: dict[str, bytes]
     ignored: dict[str, int] = field(default_factory=dict)
 
+    def check_unchanged(self) -> None:
+        """See that the files that hold the weights are still those whose headers were read.
+
+        Raises:
+            InputError: one has changed.
+        """
+        tensors = [t for part in self.components.values() for t in part.tensors.values()]
+        for tensor in {tensor.file: tensor for tensor in tensors}.values():
+            tensor.check_unchanged()
+
     def weight_files(self) -> dict[str, Path]:
         """The files that hold the weights, by the names under which records have them."""
         holders: dict[Path, list[str]] = {}

@@ -110,13 +110,26 @@ class StoredTensor:
                 view = memoryview(content)
                 while len(view) and (count := file.readinto(view)):
                     view = view[count:]
-                if len(view) or FileState.of(file) != self.state:
-                    raise InputError(
-                        f"{self.file} was changed while it was in use. Run the command again."
-                    )
+                self._check_state(file)
         except OSError as error:
             raise InputError(f"{self.file} cannot be read: {error.strerror}.") from error
         return content
+
+    def check_unchanged(self) -> None:
+        """See that the file is the one whose header was read.
+
+        Raises:
+            InputError: it has changed, or cannot be read.
+        """
+        try:
+            with self.file.open("rb", buffering=0) as file:
+                self._check_state(file)
+        except OSError as error:
+            raise InputError(f"{self.file} cannot be read: {error.strerror}.") from error
+
+    def _check_state(self, file: IO[bytes]) -> None:
+        if FileState.of(file) != self.state:
+            raise InputError(f"{self.file} was changed while it was in use. Run the command again.")
 
     def read_scalar(self) -> float:
         """The value of a tensor of one element."""

@@ -276,9 +276,8 @@ def test_the_demo_recipe_is_the_two_loras(
 ) -> None:
     plan = plan_fuse(load_recipe("demo"))
     assert plan.is_fulfilled_by(fused_demo)
-    assert not replace(plan, record=replace(plan.record, identity="other")).is_fulfilled_by(
-        fused_demo
-    )
+    other = replace(plan, draft=replace(plan.draft, recipe="other"))
+    assert not other.is_fulfilled_by(fused_demo)
 
 
 def _digest(path: Path) -> str:
