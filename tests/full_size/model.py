@@ -1,7 +1,11 @@
-"""Stable Diffusion 1.5 at its real size with seeded random weights, and LoRAs for all of it."""
+"""Stable Diffusion 1.5 at its real size with seeded random weights, and LoRAs for all of it.
+
+`python -m tests.full_size.model DIRECTORY` writes the model.
+"""
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +102,7 @@ def _initial(
     values *= 2 * bound
     values -= bound
     return values.astype(np.float16)
+
+
+if __name__ == "__main__":
+    write_full_size_model(Path(sys.argv[1]))
