@@ -93,7 +93,8 @@ def run_stages(
                 run_export(export, out, force=True, progress=progress)
         reports.append(_report("export", skipped, cost))
 
-        with measured() as cost:
+        # Held here too, so that what a killed verification left in the bundle is removed.
+        with exclusive(out / layout.BUNDLE_FILE), measured() as cost:
             bundle = open_bundle(out)
             manifest = bundle.manifest
             skipped = is_verified(manifest)
