@@ -47,6 +47,8 @@ _NUMPY_DTYPES: Final = {
     "BOOL": "u1",
 }
 _MAX_HEADER: Final = 1 << 24
+_MAX_BRACKETS: Final = 1 << 18
+"""Three for each tensor, and some in the metadata; parsing millions takes seconds and gigabytes."""
 _MAX_AXES: Final = 8
 _OTHER_KINDS: Final = (
     (b"\x80", "a pickle from before torch 1.6: load it with torch and save it as safetensors"),
@@ -199,7 +201,9 @@ def _check_kind(path: Path, start: bytes, length: int, size: int) -> None:
 
 
 def _parse_header(content: bytes) -> dict[str, Any]:
-    header = parse_json(content, _unique)
+    if content.count(b"{") + content.count(b"[") > _MAX_BRACKETS:
+        raise _HeaderError("its header names too many tensors")
+    header = parse_json(content.decode(), _unique)
     if not isinstance(header, dict):
         raise _HeaderError("its header is no object")
     return header
@@ -225,7 +229,8 @@ def _check_tensor(
         raise _HeaderError(f"the header's entry {name[:80]!r} is not a tensor's")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
-        raise _HeaderError(f"the tensor {name[:80]!r} has the unknown dtype {str(dtype)[:20]!r}")
+        unknown = dtype[:20] if isinstance(dtype, str) else type(dtype).__name__
+        raise _HeaderError(f"the tensor {name[:80]!r} has the unknown dtype {unknown!r}")
     if not _is_sizes(shape) or len(shape) > _MAX_AXES:
         raise _HeaderError(f"the tensor {name[:80]!r} has an impossible shape")
     size = math.prod(shape) * ITEM_SIZES[dtype]

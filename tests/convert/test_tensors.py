@@ -130,6 +130,8 @@ def test_truncation_is_told_from_other_damage(tmp_path: Path) -> None:
         (b"\xff\xfe", "not JSON"),
         (b"[]", "no object"),
         (b'{"a":1,"a":2}', "twice"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b'{"a":[' + b"[]," * 300_000 + b"[]]}", "too many tensors"),
         (b'{"\\ud800":1}', "not JSON"),
         ({"__metadata__": {"a": 1}}, "metadata"),
         ({"a": []}, "not a tensor's"),
