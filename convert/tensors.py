@@ -47,7 +47,7 @@ _NUMPY_DTYPES: Final = {
     "BOOL": "u1",
 }
 _MAX_HEADER: Final = 1 << 24
-_MAX_BRACKETS: Final = 1 << 18
+_MAX_BRACKETS: Final = 1 << 17
 """Three for each tensor, and some in the metadata; parsing millions takes seconds and gigabytes."""
 _MAX_AXES: Final = 8
 _OTHER_KINDS: Final = (
