@@ -9,17 +9,20 @@ from convert.base import read_base
 from convert.checkpoint import split_checkpoint
 from convert.commands.fuse import describe, describe_rank
 from convert.family import FAMILY
-from convert.fuse_record import read_record
+from convert.fuse_record import FuseRecord, read_record
 from convert.kinds import CHECKPOINT, INPAINTING, LORA, recognise
 from convert.lora import count_ranks, read_lora
 from convert.model import LDM, WEIGHT_FILES
+from convert.staleness import stale_bundle, stale_fused
 from convert.tensors import StoredTensor, TensorFile
 from convert.weight_file import open_weight_file
 from engines import layout
 from engines.bundle import open_bundle
 from engines.console import Result, add_common_arguments
 from engines.errors import InputError
+from engines.fields import FieldError, parse_fields
 from engines.identity import Json, sha256_file
+from engines.manifest import Manifest
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,9 +45,9 @@ def run(options: argparse.Namespace) -> Result:
     if path.is_file():
         return _inspect_file(path)
     if (path / layout.BUNDLE_FILE).is_file():
-        return _inspect_bundle(path)
+        return _inspect_bundle(path, progress=not options.quiet)
     if (path / layout.FUSE_FILE).is_file():
-        return _inspect_fused(path)
+        return _inspect_fused(path, progress=not options.quiet)
     return _inspect_base(path)
 
 
@@ -123,25 +126,42 @@ def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
     )
 
 
-def _inspect_bundle(path: Path) -> Result:
-    manifest = open_bundle(path).manifest
+def _inspect_bundle(path: Path, *, progress: bool) -> Result:
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
     lines = [f"{path}: a bundle, {manifest.name}, identity {manifest.identity[:10]}"]
     lines += [
         f"  {name}: {component.graph}, {component.dtype}"
         for name, component in manifest.components.items()
     ]
-    lines += [
-        f"  trained tag of {lora}: {tag} ({count})"
-        for lora, tags in manifest.trained_tags.items()
-        for tag, count in tags.items()
-    ]
-    return Result("\n".join(lines), {"kind": "bundle", "manifest": asdict(manifest)})
+    lines += [f"  {line}" for line in _provenance(manifest)]
+    stale = stale_bundle(bundle, progress=progress)
+    value: dict[str, Json] = {"manifest": asdict(manifest), "stale": [*stale]}
+    return Result("\n".join([*lines, *_staleness(stale)]), {"kind": "bundle", **value})
 
 
-def _inspect_fused(path: Path) -> Result:
+def _inspect_fused(path: Path, *, progress: bool) -> Result:
     record = read_record(path / layout.FUSE_FILE)
+    stale = stale_fused(path, record, progress=progress)
     lines = [f"{path}: a fused model, identity {record.identity[:10]}", *describe(record)]
-    return Result("\n".join(lines), {"kind": "fused", "record": asdict(record)})
+    value: dict[str, Json] = {"record": asdict(record), "stale": [*stale]}
+    return Result("\n".join([*lines, *_staleness(stale)]), {"kind": "fused", **value})
+
+
+def _provenance(manifest: Manifest) -> list[str]:
+    """What a bundle was made from, for people."""
+    if not manifest.provenance:
+        return ["exported from a model that convert fuse has not made"]
+    try:
+        return describe(parse_fields(FuseRecord, manifest.provenance))
+    except FieldError as error:
+        return [f"its provenance cannot be read: {error}"]
+
+
+def _staleness(reasons: list[str]) -> list[str]:
+    if not reasons:
+        return ["  up to date, as far as can be seen from here"]
+    return [f"  stale: {reason}" for reason in reasons]
 
 
 def _inspect_base(path: Path) -> Result:

@@ -1,6 +1,7 @@
 """`convert inspect` says what a file or directory is."""
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,44 @@ def test_a_text_for_people(
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "gone")]) == 1
     assert "There is nothing at" in capsys.readouterr().err
+
+
+def test_a_bundle_says_what_it_was_made_from(
+    demo_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(demo_bundle), "-q"]) == 0
+    text = capsys.readouterr().out
+    assert "demo: base and 2 LoRAs" in text
+    assert "cracked_skin_demo [" in text
+    assert "at 0.6, LoRA of rank 16, alpha 16: unet 192 of" in text
+    assert "up to date" in text
+
+
+def test_other_tools_make_a_bundle_stale(
+    demo_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convert.staleness.tool_versions", lambda names: dict.fromkeys(names, "9"))
+    assert main(["inspect", str(demo_bundle), "--json", "-q"]) == 0
+    stale = json.loads(capsys.readouterr().out)["stale"]
+    assert any(reason.startswith("it was made with torch 2") for reason in stale)
+    assert not any("fracture-sd" in reason for reason in stale)
+
+
+def test_a_changed_file_and_a_new_fuse_make_outputs_stale(
+    fused_demo: Path,
+    demo_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle, fused = tmp_path / "demo", tmp_path / "demo.fused"
+    shutil.copytree(demo_bundle, bundle)
+    shutil.copytree(fused_demo, fused)
+    record = json.loads((fused / "fuse.json").read_text())
+    (fused / "fuse.json").write_text(json.dumps({**record, "identity": "0" * 64}))
+    vocabulary = fused / "tokenizer" / "vocab.json"
+    vocabulary.write_bytes(vocabulary.read_bytes() + b" ")
+
+    assert main(["inspect", str(fused), "-q"]) == 0
+    assert "stale: tokenizer/vocab.json has another content" in capsys.readouterr().out
+    assert main(["inspect", str(bundle), "-q"]) == 0
+    assert "demo.fused has been fused anew since" in capsys.readouterr().out
