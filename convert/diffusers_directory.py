@@ -8,13 +8,15 @@ from convert.family import IGNORED, check_index
 from convert.json_file import dump_json, read_bytes, read_json
 from convert.model import (
     DIFFUSERS,
+    TEXT_ENCODER,
     VAE,
     WEIGHT_FILES,
     BaseModel,
     Component,
     canonical_name,
 )
-from convert.tensors import FLOATS, StoredTensor, open_tensor_file
+from convert.tensors import FLOATS, StoredTensor
+from convert.weight_file import open_weight_file
 from engines import layout
 from engines.errors import InputError
 
@@ -26,6 +28,9 @@ _TOKENIZER_FILES: Final = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+_PICKLED_NAMES: Final = {TEXT_ENCODER: "pytorch_model"}
+"""What torch.save's files are called where it is not the name of the safetensors file."""
+
 _PATH_KEYS: Final = ("_name_or_path", "name_or_path")
 
 
@@ -82,7 +87,7 @@ def read_component(name: str, directory: Path) -> Component:
     return Component(
         name,
         {key: value for key, value in config.items() if key not in _PATH_KEYS},
-        canonical_tensors(name, open_tensor_file(file).tensors, file),
+        canonical_tensors(name, open_weight_file(file).tensors, file),
         file,
     )
 
@@ -127,22 +132,18 @@ def _check_is_model_directory(path: Path, parts: Iterable[str]) -> None:
 
 
 def _find_weights(component: str, directory: Path) -> Path:
-    name = Path(WEIGHT_FILES[component]).name
-    half = name.replace(".safetensors", ".fp16.safetensors")
-    for candidate in (name, half):
-        if (directory / candidate).is_file():
-            return directory / candidate
+    name = Path(WEIGHT_FILES[component]).stem
+    pickled = _PICKLED_NAMES.get(component, name)
+    forms = (f"{name}.safetensors", f"{name}.fp16.safetensors", f"{pickled}.bin")
+    for form in (*forms, f"{pickled}.fp16.bin"):
+        if (directory / form).is_file():
+            return directory / form
     if any(directory.glob("*.safetensors.index.json")):
         raise InputError(
             f"The weights in {directory} are split into shards, which no Stable Diffusion 1.x "
             "needs; save the model again with diffusers in one file."
         )
-    if any(directory.glob("*.bin")):
-        raise InputError(
-            f"The weights in {directory} are pickles, which can run any code when opened. Save "
-            "the model again with diffusers and safe_serialization=True."
-        )
-    raise InputError(f"{directory} has no {name} (nor {half}).")
+    raise InputError(f"{directory} has no weights: neither {', '.join(forms[:2])} nor {forms[2]}.")
 
 
 def _read_tokenizer(directory: Path) -> dict[str, bytes]:

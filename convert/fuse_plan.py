@@ -132,7 +132,7 @@ def plan_fuse(
     text_weights = check_weights(
         names, unet_weights if text_encoder_weights is None else text_encoder_weights
     )
-    base_path = find_base(recipe.base)
+    base_path = find_base(recipe.base, progress=progress)
     paths = [
         find_lora(lora.source, lora.file, lora.sha256, progress=progress) for lora in recipe.loras
     ]

@@ -44,7 +44,8 @@ class ExportOptions:
 class Recipe:
     """One fixed look: what is fused, and how it is used.
 
-    `base` is a path or a hub id. In a file, paths are relative to the file's directory.
+    `base` is a path, a hub id, or the URL of a file. In a recipe's file, paths are relative to its
+    directory.
     """
 
     name: str

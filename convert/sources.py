@@ -58,21 +58,20 @@ def source_name(source: str) -> str:
     return Path(parse_address(source).path if is_url(source) else source).stem
 
 
-def find_base(source: str) -> Path:
-    """The directory of a base model.
+def find_base(source: str, *, progress: bool = True) -> Path:
+    """The directory or file of a base model.
 
     Args:
-        source: a path, or a hub id, which is downloaded into the hub's cache, or found there
-            when there is no network.
+        source: a path; a hub id, which is downloaded into the hub's cache, or found there when
+            there is no network; or the URL of a file, which is fetched into the download cache.
+        progress: whether the download of a file shows its progress.
 
     Raises:
-        InputError: it is not there, or the hub has not got it or cannot be reached.
+        InputError: it is not there, or cannot be fetched, or is something else.
+        OutputError: the download cache cannot be written.
     """
     if is_url(source):
-        raise InputError(
-            f"A base model cannot be taken from the URL {parse_address(source).shown}. Download "
-            "it and give its diffusers directory with --base PATH, or a hub id."
-        )
+        return _download_file(source, "", "", progress=progress)
     path = Path(source).expanduser()
     if path.exists():
         return path

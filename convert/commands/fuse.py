@@ -38,7 +38,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--recipe", metavar="NAME|FILE", help="a shipped recipe or a .toml file")
     parser.add_argument(
-        "--base", metavar="PATH|HUB_ID", help="diffusers directory, or owner/name on the hub"
+        "--base",
+        metavar="PATH|HUB_ID|URL",
+        help="a checkpoint file, a diffusers directory, or owner/name on the hub",
     )
     parser.add_argument(
         "--lora",
@@ -60,7 +62,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_lora_arguments(parser)
     parser.add_argument(
-        "--vae", type=Path, metavar="PATH", help="diffusers directory of a VAE that replaces ours"
+        "--vae",
+        type=Path,
+        metavar="PATH",
+        help="file or diffusers directory of a VAE that replaces the base's",
     )
     parser.add_argument(
         "--dtype", choices=DTYPES, help="of the output (default: each tensor as in the base)"

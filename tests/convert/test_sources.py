@@ -88,13 +88,8 @@ def test_a_directory_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.Mo
     assert place_base("owner/other", tmp_path) == "owner/other"
 
 
-def test_a_base_is_not_taken_from_a_url(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"https://x/1.*--base PATH"):
-        find_base("https://x/1")
-    assert place_base("https://x/1", tmp_path) == "https://x/1"
-
-
 def test_a_lora_s_path_is_no_hub_id(tmp_path: Path) -> None:
+    assert place_base("https://x/1", tmp_path) == "https://x/1"
     assert place_lora("loras/one.safetensors", tmp_path) == f"{tmp_path}/loras/one.safetensors"
     assert place_lora("https://x/1", tmp_path) == "https://x/1"
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from convert.__main__ import main
+from tests.convert.ldm_files import ema_copies, make_checkpoint
 
 
 def _inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -48,6 +51,34 @@ def test_a_fused_model(fused_demo: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_other_weights(demo_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     value = _inspect(demo_base / "vae" / "diffusion_pytorch_model.safetensors", capsys)
     assert (value["kind"], value["tensors"], value["dtypes"]) == ("tensors", 188, ["F16"])
+
+
+def test_a_checkpoint(demo_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its layout, what is in it, and what is left out, whichever of the two forms it has."""
+    tensors = make_checkpoint(demo_base)
+    torch.save({"state_dict": {**tensors, **ema_copies(tensors)}}, tmp_path / "x.ckpt")
+    value = _inspect(tmp_path / "x.ckpt", capsys)
+    assert value["sha256"] == sha256((tmp_path / "x.ckpt").read_bytes()).hexdigest()
+    assert (value["kind"], value["what"]) == ("base", "a Stable Diffusion 1.x checkpoint")
+    assert (value["layout"], value["family"]) == ("ldm", "Stable Diffusion 1.x")
+    assert value["components"]["unet"] == {"tensors": 684, "dtypes": ["F16"]}
+    assert value["ignored"] == {"ema": 686, "position_ids": 1}
+    part = {name: t for name, t in tensors.items() if name.startswith("model.diffusion_model.")}
+    part["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(64, 9, 3, 3)
+    save_file(part, tmp_path / "x.safetensors")
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    text = capsys.readouterr().out
+    assert "a Stable Diffusion 1.x inpainting checkpoint, in LDM layout" in text
+    assert "unet: 684 tensors, F16, F32" in text
+    assert "vae: 0 tensors, missing" in text
+
+
+def test_what_cannot_be_converted_is_named_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"conditioner.embedders.1.x": torch.zeros(2)}, tmp_path / "x.safetensors")
+    value = _inspect(tmp_path / "x.safetensors", capsys)
+    assert (value["kind"], value["what"]) == ("tensors", "an SDXL checkpoint")
 
 
 def test_a_text_for_people(
