@@ -1,3 +1,5 @@
+"""Fixtures of the converter's tests."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""CLIP's vocabulary as packaged data."""
+
 from pathlib import Path
 
 from convert.clip_vocabulary import write_clip_tokenizer

@@ -1,3 +1,5 @@
+"""What a stage costs, as it is measured."""
+
 import sys
 import time
 

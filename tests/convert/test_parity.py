@@ -1,3 +1,5 @@
+"""Thresholds of the comparison with torch."""
+
 from typing import Any
 
 import numpy as np
