@@ -125,6 +125,8 @@ def _lock(place: Path, target: Path) -> int | None:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 return None
+            if error.errno == errno.ENOENT:  # as in /proc, where nothing can be made
+                raise _refusal(target, error) from error
             raise
         locked = _try_lock(descriptor)
         if locked and _is_at(place, descriptor):

@@ -280,3 +280,9 @@ def test_a_place_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "exists", refuse)
     with pytest.raises(OutputError, match="may not be written"):
         publish.check_replaceable(target, force=False, marker=MARKER)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_directory_where_nothing_can_be_made() -> None:
+    with pytest.raises(OutputError, match="may not be written"):
+        _publish(Path("/proc/out"), "new")
