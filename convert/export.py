@@ -1,5 +1,6 @@
 """Exporting: a model of the family to a bundle with four ONNX graphs."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from convert.export_plan import ExportPlan
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
 from convert.onnx_file import describe_graph, write_graph
+from convert.stress import STRESSED, find_overflow
 from convert.trace import trace_graph
 from engines import layout
 from engines.identity import sha256_file
@@ -22,6 +24,8 @@ from engines.publish import publish_directory
 
 _TORCH_DTYPES: Final = {"fp16": torch.float16, "fp32": torch.float32}
 _NUMPY_NAMES: Final = {"fp16": "float16", "fp32": "float32"}
+
+_log = logging.getLogger(__name__)
 
 
 def run_export(
@@ -58,11 +62,28 @@ def run_export(
 
 
 def _export_component(plan: ExportPlan, name: str, bundle: Path) -> ComponentSpec:
+    """Export a component in its dtype, but in float32 where half precision would overflow."""
+    dtype = plan.dtypes[name]
+    spec = _write_component(plan, name, dtype, bundle)
+    if dtype != "fp16" or name not in STRESSED:
+        return spec
+    overflow = find_overflow(bundle / spec.graph, spec, name, plan.model)
+    if overflow is None:
+        return spec
+    reason = f"in fp16 {overflow}"
+    _log.warning("%s is exported in fp32: %s", name, reason)
+    for file in (bundle / name).glob(f"{layout.GRAPH_FILE}*"):
+        file.unlink()
+    return replace(_write_component(plan, name, "fp32", bundle), dtype_reason=reason)
+
+
+def _write_component(plan: ExportPlan, name: str, dtype: str, bundle: Path) -> ComponentSpec:
     component = plan.model.components[GRAPHS[name].source]
-    dtype = _TORCH_DTYPES[plan.dtype]
+    torch_dtype = _TORCH_DTYPES[dtype]
     path = bundle / layout.graph_file(name)
-    write_graph(trace_graph(name, component, dtype), component, dtype, path)
-    return describe_graph(path, name, _NUMPY_NAMES[plan.dtype])
+    traced = trace_graph(name, component, torch_dtype, plan.opset, plan.fixed)
+    write_graph(traced, component, torch_dtype, path)
+    return describe_graph(path, name, _NUMPY_NAMES[dtype])
 
 
 def _write_documents(documents: Mapping[str, bytes], bundle: Path) -> None:

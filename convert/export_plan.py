@@ -1,24 +1,21 @@
 """Planning an export: the model read, checked and hashed before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from convert.base import read_base
+from convert.export_options import OPSETS, check_opset, parse_dtypes, parse_static
 from convert.fuse_plan import hash_base
 from convert.fuse_record import FuseRecord, read_record
 from convert.hashing import find_changed
 from convert.model import UNET, VAE, WEIGHT_FILES, BaseModel
-from convert.recipe import DTYPES
 from engines import __version__, layout
 from engines.bundle import open_bundle
-from engines.errors import BundleError, InputError, SettingError
+from engines.errors import BundleError, InputError
 from engines.identity import identity_of, sha256_file, tool_versions
 from engines.manifest import Defaults, Latents, Manifest
-
-OPSET: Final = 18
-"""Newer ones have an ONNX Attention, for which TensorRT for RTX lacks the VAE's head size."""
 
 _TOOLS: Final = (
     "diffusers",
@@ -37,11 +34,14 @@ _SCALING_FACTOR: Final = 0.18215
 class ExportPlan:
     """An export that can be run: its model is complete, and its identity is known.
 
-    `manifest` is what bundle.json will say, but for components and files.
+    `dtypes` are those asked for, by component; `fixed` has the sizes of the layout's axes that are
+    not to be dynamic. `manifest` is what bundle.json will say, but for components and files.
     """
 
     model: BaseModel
-    dtype: str
+    dtypes: dict[str, str]
+    opset: int
+    fixed: dict[str, int]
     manifest: Manifest
 
     @property
@@ -62,20 +62,29 @@ class ExportPlan:
         )
 
 
-def plan_export(directory: Path, *, dtype: str, progress: bool = False) -> ExportPlan:
+def plan_export(
+    directory: Path,
+    *,
+    dtype: str,
+    opset: int = OPSETS[0],
+    static: str = "",
+    progress: bool = False,
+) -> ExportPlan:
     """Read, check and hash the model that is to be exported.
 
     Args:
         directory: a fused model, or any diffusers directory of the family.
-        dtype: `fp16` or `fp32`, of weights and activations.
+        dtype: of weights and activations; this and the next two are as in `ExportOptions`.
+        opset: the ONNX opset.
+        static: the sizes that graphs are fixed to, or empty.
         progress: whether hashing shows its progress.
 
     Raises:
-        SettingError: an unknown dtype.
+        SettingError: an option is not possible.
         InputError: the model is missing, damaged, or of a family that cannot be converted.
     """
-    if dtype not in DTYPES:
-        raise SettingError(f"The dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+    dtypes, shape = parse_dtypes(dtype), parse_static(static)
+    check_opset(opset)
     record = None
     if (directory / layout.FUSE_FILE).is_file():
         record = read_record(directory / layout.FUSE_FILE)
@@ -83,17 +92,22 @@ def plan_export(directory: Path, *, dtype: str, progress: bool = False) -> Expor
     hashes = hash_base(model, progress=progress)
     if record is not None:
         _check_untouched(directory, record, hashes)
+    fixed = shape.axes(latent_downscale(model.components[VAE].config)) if shape else {}
     tools = {"fracture-sd": __version__, **tool_versions(_TOOLS)}
     identity = identity_of(
         {
             "revision": layout.REVISION,
-            "opset": OPSET,
-            "dtype": dtype,
+            "opset": opset,
+            "dtypes": dict(dtypes),
+            "fixed": dict(fixed),
             "tools": dict(tools),
             "model": dict(hashes),
             "fuse": record.identity if record else None,
         }
     )
+    defaults = record.defaults if record else _defaults(model)
+    if shape is not None:
+        defaults = replace(defaults, width=shape.width, height=shape.height)
     manifest = Manifest(
         name=model.name,
         identity=identity,
@@ -101,12 +115,12 @@ def plan_export(directory: Path, *, dtype: str, progress: bool = False) -> Expor
         latents=_latents(model),
         components={},
         files={},
-        defaults=record.defaults if record else _defaults(model),
+        defaults=defaults,
         presets=record.presets if record else {},
         trained_tags=record.trained_tags() if record else {},
         provenance=asdict(record) if record else {},
     )
-    return ExportPlan(model, dtype, manifest)
+    return ExportPlan(model, dtypes, opset, fixed, manifest)
 
 
 def _check_untouched(directory: Path, record: FuseRecord, hashes: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from convert.base import read_base
 from convert.block_weights import block_weight
+from convert.export_options import DTYPES
 from convert.family import FAMILY
 from convert.fuse_record import (
     BaseRecord,
@@ -23,7 +24,7 @@ from convert.hashing import find_changed, hash_files, start_hashing
 from convert.lora import Lora, count_ranks, read_lora
 from convert.match import Match, Update, match_loras
 from convert.model import TEXT_ENCODER, UNET, BaseModel, Component
-from convert.recipe import DTYPES, Recipe, RecipeLora
+from convert.recipe import Recipe, RecipeLora
 from convert.sources import find_base, find_lora, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError

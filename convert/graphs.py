@@ -4,7 +4,7 @@ Each holds a network of diffusers or transformers and only renames its ends, so 
 keeps its name but for the prefix `network.`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,12 +18,11 @@ from engines import layout
 
 PREFIX: Final = "network."
 
-_BATCH: Final = 2
 # At a size that is no multiple of 8, diffusers' UNet upsamples to the size of the skip connection,
 # which is right for every size. At a multiple of 8 it takes a factor of 2, and the graph would hold
 # for multiples of 8 alone. All sizes differ, so that no two axes are taken for one.
-_LATENT_HEIGHT: Final = 33
-_LATENT_WIDTH: Final = 49
+_TRACED: Final = {"batch": 2, "height": 33, "width": 49, "tokens": layout.CHUNK_TOKENS}
+"""The sizes that a graph is traced at where they are not fixed."""
 
 
 class TextEncoder(torch.nn.Module):
@@ -100,8 +99,11 @@ class _Upsample(torch.nn.Module):
         super().__init__()
         self.conv = original.conv
 
-    def forward(self, hidden_states: torch.Tensor, output_size: list[int]) -> torch.Tensor:
-        enlarged = F.interpolate(hidden_states, size=output_size, mode="nearest")
+    def forward(
+        self, hidden_states: torch.Tensor, output_size: list[int] | None = None
+    ) -> torch.Tensor:
+        size = output_size or [2 * side for side in hidden_states.shape[2:]]
+        enlarged = F.interpolate(hidden_states, size=size, mode="nearest")
         result: torch.Tensor = self.conv(enlarged)
         return result
 
@@ -117,39 +119,52 @@ def make_traceable(component: str, network: torch.nn.Module) -> None:
             network.set_submodule(name, _Upsample(module))
 
 
+_Sizes = Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class GraphKind:
     """How one component of the bundle comes from a network of the model.
 
     `source` is the model's component; `example` makes inputs to trace with, from the network's
-    configuration and dtype.
+    configuration, the dtype and the sizes of the axes.
     """
 
     source: str
     module: Callable[[torch.nn.Module], torch.nn.Module]
-    example: Callable[[dict[str, Any], torch.dtype], tuple[torch.Tensor, ...]]
+    example: Callable[[dict[str, Any], torch.dtype, _Sizes], tuple[torch.Tensor, ...]]
 
 
-def _example_tokens(config: dict[str, Any], _: torch.dtype) -> tuple[torch.Tensor, ...]:
-    return (torch.zeros(_BATCH, layout.CHUNK_TOKENS, dtype=torch.int64),)
+def _example_tokens(
+    config: dict[str, Any], _: torch.dtype, size: _Sizes
+) -> tuple[torch.Tensor, ...]:
+    return (torch.zeros(size["batch"], layout.CHUNK_TOKENS, dtype=torch.int64),)
 
 
-def _example_unet(config: dict[str, Any], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def _example_unet(
+    config: dict[str, Any], dtype: torch.dtype, size: _Sizes
+) -> tuple[torch.Tensor, ...]:
+    batch, channels, width = size["batch"], config["in_channels"], config["cross_attention_dim"]
     return (
-        torch.zeros(_BATCH, config["in_channels"], _LATENT_HEIGHT, _LATENT_WIDTH, dtype=dtype),
-        torch.zeros(_BATCH, dtype=torch.float32),
-        torch.zeros(_BATCH, layout.CHUNK_TOKENS, config["cross_attention_dim"], dtype=dtype),
+        torch.zeros(batch, channels, size["height"], size["width"], dtype=dtype),
+        torch.zeros(batch, dtype=torch.float32),
+        torch.zeros(batch, size["tokens"], width, dtype=dtype),
     )
 
 
-def _example_picture(config: dict[str, Any], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def _example_picture(
+    config: dict[str, Any], dtype: torch.dtype, size: _Sizes
+) -> tuple[torch.Tensor, ...]:
     scale = latent_downscale(config)
-    return (torch.zeros(_BATCH, 3, _LATENT_HEIGHT * scale, _LATENT_WIDTH * scale, dtype=dtype),)
+    height, width = size["height"] * scale, size["width"] * scale
+    return (torch.zeros(size["batch"], 3, height, width, dtype=dtype),)
 
 
-def _example_latents(config: dict[str, Any], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def _example_latents(
+    config: dict[str, Any], dtype: torch.dtype, size: _Sizes
+) -> tuple[torch.Tensor, ...]:
     channels = config["latent_channels"]
-    return (torch.zeros(_BATCH, channels, _LATENT_HEIGHT, _LATENT_WIDTH, dtype=dtype),)
+    return (torch.zeros(size["batch"], channels, size["height"], size["width"], dtype=dtype),)
 
 
 GRAPHS: Final[dict[str, GraphKind]] = {
@@ -161,9 +176,20 @@ GRAPHS: Final[dict[str, GraphKind]] = {
 """Every component of the bundle, in the layout's order."""
 
 
-def dynamic_shapes(component: str) -> tuple[dict[int, Any], ...]:
+def example_inputs(
+    component: str, config: dict[str, Any], dtype: torch.dtype, fixed: Mapping[str, int]
+) -> tuple[torch.Tensor, ...]:
+    """Inputs to trace a component with; `fixed` has the sizes of the axes that are not dynamic."""
+    return GRAPHS[component].example(config, dtype, {**_TRACED, **fixed})
+
+
+def dynamic_shapes(component: str, fixed: Mapping[str, int]) -> tuple[dict[int, Any], ...]:
     """For each input of a component, the axes that `torch.export` must keep dynamic."""
     return tuple(
-        {i: Dim.DYNAMIC for i, axis in enumerate(axes) if isinstance(axis, str)}
+        {
+            i: Dim.DYNAMIC
+            for i, axis in enumerate(axes)
+            if isinstance(axis, str) and axis not in fixed
+        }
         for axes in layout.COMPONENTS[component].inputs.values()
     )

@@ -31,16 +31,20 @@ def verification_tools() -> dict[str, str]:
     return {"fracture-sd": __version__, **tool_versions(_TOOLS)}
 
 
-def is_verified(manifest: Manifest) -> bool:
-    """Whether the bundle has passed with the tools that are installed now."""
-    return has_passed(manifest) and manifest.verified_with == verification_tools()
+def is_verified(manifest: Manifest, pictures: int = 0) -> bool:
+    """Whether the bundle has passed, that many pictures too, with the tools of now."""
+    return (
+        has_passed(manifest)
+        and len(manifest.pictures) >= pictures
+        and manifest.verified_with == verification_tools()
+    )
 
 
 def has_passed(manifest: Manifest) -> bool:
-    """Whether every component was verified and every output lay within its tolerance."""
-    return manifest.parity.keys() == layout.COMPONENTS.keys() and all(
-        figures.passed for outputs in manifest.parity.values() for figures in outputs
-    )
+    """Whether every component was verified, and every output and picture is near enough."""
+    outputs = [figures.passed for outputs in manifest.parity.values() for figures in outputs]
+    pictures = [picture.passed for picture in manifest.pictures]
+    return manifest.parity.keys() == layout.COMPONENTS.keys() and all([*outputs, *pictures])
 
 
 def compare(name: str, references: Sequence[Array], found: Sequence[Array], dtype: str) -> Parity:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from convert.block_weights import check_block_weights
+from convert.export_options import ExportOptions, option_faults
 from convert.sources import place_base, place_lora
 from engines.errors import InputError, SettingError
 from engines.fields import FieldError, parse_fields
@@ -14,7 +15,6 @@ from engines.manifest import Defaults, Preset
 
 DIRECTORY: Final = Path(__file__).parent / "recipes"
 DEFAULT: Final = "cracked-skin"
-DTYPES: Final = ("fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,6 @@ class RecipeLora:
     file: str = ""
     sha256: str = ""
     block_weights: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What `convert export` does with the fused model; `dtype` is that of the graphs."""
-
-    dtype: str = "fp16"
 
 
 @dataclass(frozen=True)
@@ -118,8 +111,7 @@ def _faults(recipe: Recipe) -> list[str]:
     faults = []
     if not recipe.name or Path(recipe.name).name != recipe.name:
         faults.append(f"name is {recipe.name!r}, which cannot name a directory")
-    if recipe.export.dtype not in DTYPES:
-        faults.append(f"export.dtype is {recipe.export.dtype!r}, not {' or '.join(DTYPES)}")
+    faults += [f"export.{fault.rstrip('.')}" for fault in option_faults(recipe.export)]
     if recipe.defaults.preset and recipe.defaults.preset not in recipe.presets:
         faults.append(f"defaults.preset is {recipe.defaults.preset!r}, which is no preset")
     if recipe.defaults.steps < 1:

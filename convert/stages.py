@@ -5,13 +5,16 @@ A stage's own module, and torch with it, is imported only when the stage has to 
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from convert.export_options import ExportOptions, parse_dtypes
 from convert.export_plan import plan_export
 from convert.fuse_plan import KEEP_DTYPE, plan_fuse
 from convert.measure import Measurement, measured
+from convert.model import TEXT_ENCODER, UNET
 from convert.parity import is_verified
+from convert.picture_cases import PICTURES
 from convert.recipe import Recipe
 from engines import layout
 from engines.bundle import open_bundle
@@ -37,7 +40,8 @@ def run_stages(
     *,
     weights: Sequence[float] | None = None,
     text_encoder_weights: Sequence[float] | None = None,
-    dtype: str | None = None,
+    export: ExportOptions | None = None,
+    pictures: int = PICTURES,
     allow_unmatched: bool = False,
     progress: bool = True,
 ) -> tuple[Manifest, list[StageReport]]:
@@ -51,7 +55,8 @@ def run_stages(
         fused: the fused model, which is kept so that it can be skipped and verified against.
         weights: one for each LoRA, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
-        dtype: `fp16` or `fp32`, of the graphs; by default the recipe's.
+        export: how the graphs are written; by default as the recipe says.
+        pictures: how many whole pictures are compared when verifying.
         allow_unmatched: whether keys of a LoRA that match nothing in the base are left out.
         progress: whether to show progress bars on stderr.
 
@@ -61,19 +66,17 @@ def run_stages(
     Raises:
         UserError: as the stages do. An output that is not one of ours is never replaced.
     """
-    dtype = dtype or recipe.export.dtype
+    export = export or recipe.export
     check_replaceable(fused, force=True, marker=layout.FUSE_FILE)
     check_replaceable(out, force=True, marker=layout.BUNDLE_FILE)
     reports: list[StageReport] = []
     with exclusive(out), exclusive(fused):
         with measured() as cost:
-            # Kept in the base's dtype, weights that are exported in float32 would be rounded first.
-            fuse_dtype = "fp32" if dtype == "fp32" else KEEP_DTYPE
             fuse = plan_fuse(
                 recipe,
                 weights,
                 text_encoder_weights,
-                dtype=fuse_dtype,
+                dtype=_fuse_dtype(export),
                 allow_unmatched=allow_unmatched,
                 progress=progress,
             )
@@ -85,25 +88,31 @@ def run_stages(
         reports.append(_report("fuse", skipped, cost))
 
         with measured() as cost:
-            export = plan_export(fused, dtype=dtype, progress=progress)
-            skipped = export.is_fulfilled_by(out, progress=progress)
+            plan = plan_export(fused, **asdict(export), progress=progress)
+            skipped = plan.is_fulfilled_by(out, progress=progress)
             if not skipped:
                 from convert.export import run_export
 
-                run_export(export, out, force=True, progress=progress)
+                run_export(plan, out, force=True, progress=progress)
         reports.append(_report("export", skipped, cost))
 
         # Held here too, so that what a killed verification left in the bundle is removed.
         with exclusive(out / layout.BUNDLE_FILE), measured() as cost:
             bundle = open_bundle(out)
             manifest = bundle.manifest
-            skipped = is_verified(manifest)
+            skipped = is_verified(manifest, pictures)
             if not skipped:
                 from convert.verify import run_verify
 
-                manifest, _ = run_verify(bundle, fused, progress=progress)
+                manifest, _ = run_verify(bundle, fused, pictures, progress=progress)
         reports.append(_report("verify", skipped, cost))
     return manifest, reports
+
+
+def _fuse_dtype(export: ExportOptions) -> str:
+    """Kept in the base's dtype, weights that are exported in float32 would be rounded first."""
+    dtypes = parse_dtypes(export.dtype)
+    return "fp32" if "fp32" in (dtypes[TEXT_ENCODER], dtypes[UNET]) else KEEP_DTYPE
 
 
 def _report(name: str, skipped: bool, cost: Measurement) -> StageReport:

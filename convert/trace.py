@@ -7,8 +7,9 @@ constants without a name, and so that a full-size model needs no memory until it
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from onnxscript.optimizer import fold_constants
 
-from convert.export_plan import OPSET
-from convert.graphs import GRAPHS, PREFIX, dynamic_shapes, make_traceable
+from convert.export_options import OPSETS
+from convert.graphs import GRAPHS, PREFIX, dynamic_shapes, example_inputs, make_traceable
 from convert.model import Component, canonical_name
 from convert.weights import fake_network
 from engines import layout
@@ -43,37 +44,57 @@ class TracedGraph:
     weights: dict[str, Rearrange]
 
 
-def trace_graph(name: str, component: Component, dtype: torch.dtype) -> TracedGraph:
+def trace_graph(
+    name: str,
+    component: Component,
+    dtype: torch.dtype,
+    opset: int = OPSETS[0],
+    fixed: Mapping[str, int] = MappingProxyType({}),
+) -> TracedGraph:
     """Trace the bundle's component `name`.
 
     Args:
         name: a component of the layout.
         component: the model's part that it comes from.
         dtype: of weights and activations; token ids stay int64 and timesteps float32.
+        opset: one of `OPSETS`.
+        fixed: the sizes of those of the layout's axes that are not to be dynamic.
     """
     with _exporter_kept_quiet():
-        return _finish(_translate(name, component, dtype), name, component.name)
+        model = translate(name, component, dtype, opset, fixed)
+        return _finish(model, name, component.name, fixed)
 
 
-def _translate(name: str, component: Component, dtype: torch.dtype) -> ir.Model:
-    """Torch's own translation, with every weight under its name in the module."""
+def translate(
+    name: str,
+    component: Component,
+    dtype: torch.dtype,
+    opset: int,
+    fixed: Mapping[str, int],
+    *,
+    optimize: bool = False,
+) -> ir.Model:
+    """Torch's own translation, with every weight under its name in the module.
+
+    The arguments are those of `trace_graph`, and whether torch optimizes the graph as well.
+    """
     kind = GRAPHS[name]
     network, mode = fake_network(component, dtype)
     make_traceable(name, network)
     with torch.no_grad(), mode:
         program = torch.export.export(
             kind.module(network),
-            kind.example(component.config, dtype),
-            dynamic_shapes=dynamic_shapes(name),
+            example_inputs(name, component.config, dtype, fixed),
+            dynamic_shapes=dynamic_shapes(name, fixed),
             strict=False,
         )
         onnx_program = torch.onnx.export(
             program,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=list(layout.COMPONENTS[name].inputs),
             output_names=list(layout.COMPONENTS[name].outputs),
-            optimize=False,
+            optimize=optimize,
             verbose=False,
         )
     if onnx_program is None:
@@ -81,16 +102,9 @@ def _translate(name: str, component: Component, dtype: torch.dtype) -> ir.Model:
     return onnx_program.model
 
 
-def _finish(model: ir.Model, name: str, source: str) -> TracedGraph:
+def _finish(model: ir.Model, name: str, source: str, fixed: Mapping[str, int]) -> TracedGraph:
     graph = model.graph
-    names = set()
-    for value in list(graph.initializers.values()):
-        parameter = str(value.name)
-        stored = canonical_name(source, parameter.removeprefix(PREFIX))
-        if parameter.startswith(PREFIX) and stored is not None:
-            value.const_value = None
-            value.name = stored
-            names.add(stored)
+    names = name_weights(graph, source)
     fold_constants(
         model,
         onnx_shape_inference=True,
@@ -108,9 +122,22 @@ def _finish(model: ir.Model, name: str, source: str) -> TracedGraph:
         cleaning(model)
     weights = _absorb_rearrangements(graph, names)
     passes.RemoveUnusedNodesPass()(model)
-    _name_axes(graph, layout.COMPONENTS[name])
+    _name_axes(graph, layout.COMPONENTS[name], fixed)
     graph.name = name
     return TracedGraph(model, {key: weights[key] for key in graph.initializers if key in weights})
+
+
+def name_weights(graph: ir.Graph, source: str) -> set[str]:
+    """Name each weight of a translation as the model's component `source` has it stored."""
+    names = set()
+    for value in list(graph.initializers.values()):
+        parameter = str(value.name)
+        stored = canonical_name(source, parameter.removeprefix(PREFIX))
+        if parameter.startswith(PREFIX) and stored is not None:
+            value.const_value = None
+            value.name = stored
+            names.add(stored)
+    return names
 
 
 def _absorb_rearrangements(graph: ir.Graph, names: set[str]) -> dict[str, Rearrange]:
@@ -155,7 +182,7 @@ def _as_stored(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return values
 
 
-def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout) -> None:
+def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout, fixed: Mapping[str, int]) -> None:
     """Give inputs and outputs the layout's axis names; drop the tracer's names and notes inside."""
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
@@ -170,7 +197,7 @@ def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout) -> None:
                 raise InternalError(f"the exporter made {value} of {name}{named}")
             value.shape = ir.Shape(
                 [
-                    axis if isinstance(axis, str) else size
+                    fixed.get(axis, axis) if isinstance(axis, str) else size
                     for axis, size in zip(named, value.shape, strict=True)
                 ]
             )

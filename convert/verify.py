@@ -1,4 +1,4 @@
-"""Verifying: each graph of a bundle against torch in float32, on the same inputs."""
+"""Verifying: each graph of a bundle against torch in float32, then whole pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +15,16 @@ from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
 from convert.model import BaseModel
 from convert.parity import compare, verification_tools
+from convert.picture_cases import PICTURES
+from convert.picture_parity import compare_pictures
 from convert.verify_inputs import Inputs, verification_inputs
 from convert.weights import load_network
 from engines import layout
+from engines.axes import fixed_axes
 from engines.backend import choose_backend
 from engines.bundle import Bundle
 from engines.errors import BundleError, InputError
-from engines.manifest import Manifest, Parity, read_manifest, write_manifest
+from engines.manifest import Manifest, Parity, PictureParity, read_manifest, write_manifest
 from engines.publish import exclusive, publish_file
 from engines.session import Array
 
@@ -29,17 +32,18 @@ _BACKEND: Final = "cpu"
 
 
 def run_verify(
-    bundle: Bundle, model_directory: Path, *, progress: bool = True
+    bundle: Bundle, model_directory: Path, pictures: int = PICTURES, *, progress: bool = True
 ) -> tuple[Manifest, dict[str, Measurement]]:
-    """Compare every graph of the bundle with torch and write the figures into bundle.json.
+    """Compare the bundle with torch and write the figures into bundle.json.
 
     Args:
         bundle: what `convert export` made.
         model_directory: the model that it was made from.
+        pictures: how many whole pictures are compared after the graphs.
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        The manifest that was written, and what each component cost.
+        The manifest that was written, and what each component cost, and the pictures.
 
     Raises:
         BundleError: the bundle was replaced since it was opened.
@@ -50,11 +54,11 @@ def run_verify(
     with exclusive(bundle.path):
         if read_manifest(bundle.path / layout.BUNDLE_FILE) != bundle.manifest:
             raise BundleError(f"{bundle.path} was replaced meanwhile. Verify it again.")
-        return _verify(bundle, model_directory, progress=progress)
+        return _verify(bundle, model_directory, pictures, progress=progress)
 
 
 def _verify(
-    bundle: Bundle, model_directory: Path, *, progress: bool
+    bundle: Bundle, model_directory: Path, pictures: int, *, progress: bool
 ) -> tuple[Manifest, dict[str, Measurement]]:
     model = _read_model(bundle, model_directory)
     parity: dict[str, tuple[Parity, ...]] = {}
@@ -64,7 +68,16 @@ def _verify(
             bar.set_postfix_str(name)
             with measured() as costs[name]:
                 parity[name] = _verify_component(bundle, model, name)
-    manifest = replace(bundle.manifest, parity=parity, verified_with=verification_tools())
+    found: tuple[PictureParity, ...] = ()
+    if pictures:
+        with (
+            measured() as costs["pictures"],
+            tqdm(total=2 * pictures, desc="pictures", disable=not progress) as bar,
+        ):
+            found = compare_pictures(bundle, model, pictures, bar.update)
+    manifest = replace(
+        bundle.manifest, parity=parity, pictures=found, verified_with=verification_tools()
+    )
     with publish_file(bundle.path / layout.BUNDLE_FILE) as partial:
         write_manifest(manifest, partial)
     return manifest, costs
@@ -83,7 +96,7 @@ def _read_model(bundle: Bundle, directory: Path) -> BaseModel:
 
 
 def _verify_component(bundle: Bundle, model: BaseModel, name: str) -> tuple[Parity, ...]:
-    inputs = verification_inputs(name, model)
+    inputs = verification_inputs(name, model, fixed_axes(name, bundle.component(name)))
     references = _run_torch(model, name, inputs)
     found = _run_graph(bundle, name, inputs)
     dtype = bundle.component(name).dtype

@@ -31,12 +31,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ComponentSpec:
-    """One exported graph: where it is, the dtype of its weights, its tensors."""
+    """One exported graph: where it is, the dtype of its weights, its tensors.
+
+    `dtype_reason` says why it has another dtype than was asked for; it is empty where it has not.
+    """
 
     graph: str
     dtype: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    dtype_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,34 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class PictureParity:
+    """How far a whole picture is from diffusers' in float32, at the same prompt and seed.
+
+    `psnr` is in decibels, 100 where there is no difference; `ssim` is 1 there. `least_psnr` and
+    `least_ssim` are the lowest that pass.
+    """
+
+    prompt: str
+    seed: int
+    steps: int
+    cfg: float
+    width: int
+    height: int
+    psnr: float
+    ssim: float
+    least_psnr: float
+    least_ssim: float
+    passed: bool
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of bundle.json.
 
     `identity` is the hash of what the bundle was made from: the fused model's content, the export
     options and the tools' versions. `provenance` is the fused model's fuse.json, or empty where
     the model did not come from `convert fuse`. `verified_with` has the versions of the tools that
-    made `parity`; both are empty until `convert verify` has run.
+    made `parity` and `pictures`; all three are empty until `convert verify` has run.
     """
 
     name: str
@@ -116,6 +141,7 @@ class Manifest:
     trained_tags: dict[str, dict[str, int]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, tuple[Parity, ...]] = field(default_factory=dict)
+    pictures: tuple[PictureParity, ...] = ()
     verified_with: dict[str, str] = field(default_factory=dict)
     revision: int = layout.REVISION
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from convert.block_weights import BLOCKS, check_block_weights
+from convert.export_options import DTYPES
 from convert.fuse_record import FuseRecord, RankRecord
 from convert.measure import measured
-from convert.recipe import DEFAULT, DTYPES, Recipe, RecipeLora, load_recipe
+from convert.recipe import DEFAULT, Recipe, RecipeLora, load_recipe
 from convert.sources import source_name
 from engines import layout
 from engines.console import Result, add_common_arguments

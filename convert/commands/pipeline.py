@@ -5,9 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from convert.commands.export import describe_dtype_reasons
+from convert.commands.export_arguments import add_export_arguments, merge_export_arguments
 from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
-from convert.commands.verify import describe_parity, fused_sibling
-from convert.recipe import DEFAULT, DTYPES, load_recipe
+from convert.commands.verify import add_pictures_argument, describe_parity, fused_sibling
+from convert.recipe import DEFAULT, load_recipe
 from engines.console import Result, add_common_arguments
 from engines.errors import MissingExtraError
 
@@ -48,7 +50,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="other weights for the text encoder (default: the same)",
     )
     add_lora_arguments(parser)
-    parser.add_argument("--dtype", choices=DTYPES, help="of the graphs (default: the recipe's)")
+    add_export_arguments(parser, otherwise="the recipe's")
+    add_pictures_argument(parser)
     add_common_arguments(parser)
     parser.set_defaults(command=run)
 
@@ -68,7 +71,8 @@ def run(options: argparse.Namespace) -> Result:
         fused,
         weights=options.weights,
         text_encoder_weights=options.text_encoder_weights,
-        dtype=options.dtype,
+        export=merge_export_arguments(options, recipe.export),
+        pictures=options.pictures,
         allow_unmatched=options.allow_unmatched,
         progress=not options.quiet,
     )
@@ -77,7 +81,14 @@ def run(options: argparse.Namespace) -> Result:
     ]
     passed = has_passed(manifest)
     return Result(
-        text="\n".join([*lines, *describe_parity(manifest), str(options.out)]),
+        text="\n".join(
+            [
+                *lines,
+                *describe_dtype_reasons(manifest),
+                *describe_parity(manifest),
+                str(options.out),
+            ]
+        ),
         value={
             "out": str(options.out),
             "fused": str(fused),

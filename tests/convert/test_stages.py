@@ -13,15 +13,24 @@ from typing import Any
 import pytest
 import torch
 
+from convert.export_options import ExportOptions
 from convert.export_plan import ExportPlan
 from convert.model import WEIGHT_FILES
 from convert.parity import verification_tools
-from convert.recipe import ExportOptions, Recipe, RecipeLora
+from convert.recipe import Recipe, RecipeLora
 from convert.stages import run_stages
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import OutputError
-from engines.manifest import Defaults, FileEntry, Manifest, Parity, Preset, write_manifest
+from engines.manifest import (
+    Defaults,
+    FileEntry,
+    Manifest,
+    Parity,
+    PictureParity,
+    Preset,
+    write_manifest,
+)
 from engines.publish import publish_directory
 from tests.convert.synthetic import Tensors, write_lora
 from tests.convert.tiny_model import WIDTH, write_tiny_lora
@@ -98,13 +107,16 @@ def _stand_in_export(chain: Chain) -> Callable[..., Any]:
 
 
 def _stand_in_verify(chain: Chain) -> Callable[..., Any]:
-    def verify(bundle: Bundle, model: Path, *, progress: bool) -> tuple[Manifest, Any]:
+    def verify(
+        bundle: Bundle, model: Path, pictures: int, *, progress: bool
+    ) -> tuple[Manifest, Any]:
         chain.done.append("verify")
         assert model == chain.fused
         figures = (Parity("out", 0.1, 0.1, 1.0, 0.2, chain.parity_passes),)
         manifest = replace(
             bundle.manifest,
             parity=dict.fromkeys(layout.COMPONENTS, figures),
+            pictures=(PICTURE,) * pictures,
             verified_with=verification_tools(),
         )
         write_manifest(manifest, bundle.path / layout.BUNDLE_FILE)
@@ -113,6 +125,7 @@ def _stand_in_verify(chain: Chain) -> Callable[..., Any]:
     return verify
 
 
+PICTURE = PictureParity("a house", 1, 8, 7.0, 16, 16, 90.0, 1.0, 60.0, 0.99, passed=True)
 EVERYTHING = ["fuse", "export", "verify"]
 
 
@@ -212,8 +225,42 @@ def test_same_files_elsewhere_change_nothing(chain: Chain, tmp_path: Path) -> No
 
 def test_other_dtype_rebuilds_the_bundle(chain: Chain) -> None:
     chain.run()
-    assert chain.run(dtype="fp16") == EVERYTHING
-    assert chain.run(dtype="fp16") == []
+    assert chain.run(export=ExportOptions("fp16")) == EVERYTHING
+    assert chain.run(export=ExportOptions("fp16")) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ExportOptions("fp32", opset=19),
+        ExportOptions("fp32", static="16x16"),
+        ExportOptions("fp32", static="16x16x2"),
+        ExportOptions("fp32,vae_encoder=fp16"),
+    ],
+)
+def test_other_export_options_rebuild_the_bundle_alone(
+    chain: Chain, options: ExportOptions
+) -> None:
+    chain.run()
+    assert chain.run(export=options) == ["export", "verify"]
+    assert chain.run(export=options) == []
+    same = ExportOptions("fp32,unet=fp32")
+    assert chain.run(export=same) == ["export", "verify"]
+    assert chain.run() == []
+
+
+def test_text_encoder_alone_in_fp32_is_fused_so(chain: Chain) -> None:
+    fp16 = ExportOptions("fp16")
+    chain.run(export=fp16)
+    assert chain.run(export=ExportOptions("fp16,vae_decoder=fp32")) == ["export", "verify"]
+    assert chain.run(export=ExportOptions("fp16,text_encoder=fp32")) == EVERYTHING
+
+
+def test_more_pictures_verify_again(chain: Chain) -> None:
+    chain.run(pictures=1)
+    assert chain.run(pictures=0) == []
+    assert chain.run(pictures=2) == ["verify"]
+    assert chain.run(pictures=1) == []
 
 
 def test_other_tools_rebuild_the_bundle_alone(

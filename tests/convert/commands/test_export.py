@@ -31,11 +31,26 @@ def result(arguments: list[str], capsys: pytest.CaptureFixture[str], status: int
 
 
 @pytest.mark.parametrize("command", [["export", "model"], ["all"]])
-def test_unknown_dtype_is_bad_usage(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [
+        ("--dtype", "int4", "The dtype 'int4' in 'int4' is not one of fp16, fp32"),
+        ("--dtype", "fp16,unet=int8", "The dtype 'int8' in 'fp16,unet=int8' is not one of"),
+        ("--dtype", "fp16,vae=fp32", "names no component with 'vae=fp32'"),
+        ("--dtype", "unet=fp32", "The dtype 'unet=fp32' in 'unet=fp32' is not one of"),
+        ("--opset", "17", "The opset 17 is not in 18 to 23"),
+        ("--opset", "new", "'new' is no number"),
+        ("--static", "512", "The static shape '512' is neither"),
+        ("--static", "0x512", "The static shape '0x512' is neither"),
+    ],
+)
+def test_wrong_export_option_is_bad_usage(
+    command: list[str], option: str, value: str, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        main([*command, "--out", "bundle", "--dtype", "int4"])
+        main([*command, "--out", "bundle", option, value])
     assert exit_status.value.code == 2
-    assert "invalid choice: 'int4'" in capsys.readouterr().err
+    assert fault in capsys.readouterr().err
 
 
 def test_missing_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +58,14 @@ def test_missing_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     line = fails(["export", str(tmp_path / "nothing"), "--out", str(out)], capsys)
     assert str(tmp_path / "nothing") in line
     assert not out.exists()
+
+
+def test_static_side_that_the_vae_cannot_make(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(tiny_model), "--out", str(tmp_path / "bundle")]
+    line = fails([*arguments, "--static", "16x17"], capsys)
+    assert line.endswith("The static height 17 is not a multiple of 2.")
 
 
 def test_truncated_weights(
@@ -105,12 +128,15 @@ def test_verify_passes_and_fails_by_its_exit_status(
 ) -> None:
     bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
     shutil.copytree(tiny_model, tmp_path / "bundle.fused")
-    assert result(["verify", str(bundle)], capsys)["passed"] is True
+    passed = result(["verify", str(bundle), "--pictures", "1"], capsys)
+    assert passed["passed"] is True
+    assert [picture["passed"] for picture in passed["pictures"]] == [True]
     other = write_tiny_model(demo_base, tmp_path / "other", seed=1)
-    value = result(["verify", str(bundle), "--against", str(other)], capsys, status=1)
+    against = ["verify", str(bundle), "--against", str(other), "--pictures", "0"]
+    value = result(against, capsys, status=1)
     assert value["passed"] is False
     assert value["parity"].keys() == layout.COMPONENTS.keys()
-    assert main(["verify", str(bundle), "--against", str(other), "-q"]) == 1
+    assert main([*against, "-q"]) == 1
     assert "unet.out_sample: FAILED" in capsys.readouterr().out
 
 
@@ -122,7 +148,7 @@ def test_all_from_a_recipe_file(
     recipe.write_text(
         f'name = "tiny"\nbase = "{tiny_model}"\n'
         '[[loras]]\nname = "lora"\nsource = "lora.safetensors"\nweight = 0.6\n'
-        '[export]\ndtype = "fp32"\n'
+        '[defaults]\nwidth = 16\nheight = 16\n[export]\ndtype = "fp32"\n'
     )
     out = tmp_path / "bundle"
     arguments = ["all", "--recipe", str(recipe), "--out", str(out)]
