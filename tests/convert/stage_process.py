@@ -136,6 +136,7 @@ def _run(job: Job) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     vars(os)["fsync"] = lambda _: None  # it is for power cuts, and slow on a busy disk
     if job.graphs:
         _skip_tracing(Path(job.graphs))
