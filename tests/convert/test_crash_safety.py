@@ -52,8 +52,8 @@ class Workshop:
         arguments = {
             "fuse": ["fuse", *recipe, "--out", f"{out}.fused", "--dtype", "fp32", "--force"],
             "export": ["export", fused, "--out", out, "--dtype", "fp32", "--force"],
-            "verify": ["verify", out, "--against", fused],
-            "all": ["all", *recipe, "--out", out],
+            "verify": ["verify", out, "--against", fused, "--pictures", "0"],
+            "all": ["all", *recipe, "--out", out, "--pictures", "0"],
         }
         return Job(
             [*arguments[stage], "--quiet"],

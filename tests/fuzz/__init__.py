@@ -1,0 +1,1 @@
+"""Parsers on input that no program writes: `python -m tests.fuzz --help`."""
