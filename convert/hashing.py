@@ -7,6 +7,7 @@ from threading import Thread
 
 from tqdm import tqdm
 
+from engines.errors import InputError
 from engines.identity import sha256_file
 from engines.manifest import FileEntry
 
@@ -18,7 +19,17 @@ def hash_files(files: Mapping[str, Path], *, progress: bool, position: int = 0) 
         files: what to hash.
         progress: whether to show a progress bar on stderr, from the second second on.
         position: how many other bars are above it; one below others goes when it is full.
+
+    Raises:
+        InputError: a file cannot be read.
     """
+    try:
+        return _hash_files(files, progress=progress, position=position)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _hash_files(files: Mapping[str, Path], *, progress: bool, position: int) -> dict[str, str]:
     total = sum(path.stat().st_size for path in files.values())
     with tqdm(
         total=total,
