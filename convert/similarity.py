@@ -19,20 +19,22 @@ _C2: Final = 0.03**2
 
 
 def psnr(first: Picture, second: Picture) -> float:
-    """The peak signal-to-noise ratio in decibels, `EQUAL_DB` at most.
+    """The peak signal-to-noise ratio in decibels, from 0 to `EQUAL_DB`.
+
+    Pictures with values that are no numbers are as unlike as can be.
 
     Args:
         first: [H, W, C] in 0..1.
         second: the same shape.
     """
     error = float(np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2))
-    if error == 0:
-        return EQUAL_DB
-    return min(EQUAL_DB, -10 * math.log10(error))
+    if not math.isfinite(error):
+        return 0.0
+    return min(EQUAL_DB, -10 * math.log10(error)) if error else EQUAL_DB
 
 
 def ssim(first: Picture, second: Picture) -> float:
-    """The mean structural similarity over all channels and windows: 1 for equal pictures.
+    """The mean structural similarity over all channels and windows, from -1 to 1 for equal ones.
 
     Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment (2004), equations 13 to 17: Gaussian
     windows of 11x11 with a sigma of 1.5, inside the picture only, K1 = 0.01, K2 = 0.03.
@@ -48,7 +50,8 @@ def ssim(first: Picture, second: Picture) -> float:
     similarity = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
         (mean_x**2 + mean_y**2 + _C1) * (variances + _C2)
     )
-    return float(similarity.mean())
+    mean = float(similarity.mean())
+    return mean if math.isfinite(mean) else -1.0
 
 
 def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:

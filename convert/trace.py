@@ -71,12 +71,10 @@ def translate(
     dtype: torch.dtype,
     opset: int,
     fixed: Mapping[str, int],
-    *,
-    optimize: bool = False,
 ) -> ir.Model:
     """Torch's own translation, with every weight under its name in the module.
 
-    The arguments are those of `trace_graph`, and whether torch optimizes the graph as well.
+    The arguments are those of `trace_graph`.
     """
     kind = GRAPHS[name]
     network, mode = fake_network(component, dtype)
@@ -94,7 +92,7 @@ def translate(
             opset_version=opset,
             input_names=list(layout.COMPONENTS[name].inputs),
             output_names=list(layout.COMPONENTS[name].outputs),
-            optimize=optimize,
+            optimize=False,
             verbose=False,
         )
     if onnx_program is None:

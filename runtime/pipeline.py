@@ -10,8 +10,11 @@ from typing import Self
 import numpy as np
 
 from engines import layout
+from engines.any_batch import open_to_any_batch
+from engines.axes import fixed_axes
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
+from engines.errors import SettingError
 from engines.session import Session
 from runtime.denoiser import Denoiser, Latents, Slot
 from runtime.metadata import Origin
@@ -147,7 +150,7 @@ class Pipeline:
     def _open(self, component: str) -> Session:
         session = self.choice.backend.open_session(self.bundle, component)
         self._sessions.append(session)
-        return session
+        return open_to_any_batch(session, component, self.bundle.component(component))
 
     def _table(self, settings: Settings) -> Table:
         return make_table(settings.sampler, settings.schedule, settings.steps, self._noise_schedule)
@@ -169,7 +172,18 @@ class Pipeline:
         conditioning, unconditional = self._encoder.encode(
             settings.prompt, settings.negative if guided else None, settings.clip_skip
         )
+        self._check_length(len(conditioning))
         return Slot(table, start, conditioning, unconditional, settings.cfg, noise)
+
+    def _check_length(self, tokens: int) -> None:
+        """Refuse a prompt that takes more text than the UNet was exported for."""
+        spec = self.bundle.component(layout.UNET)
+        most = fixed_axes(layout.UNET, spec).get("tokens", tokens)
+        if tokens != most:
+            raise SettingError(
+                f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the "
+                f"bundle was exported for {most}. Shorten them."
+            )
 
     def _finish(self, latents: Latents, settings: Settings) -> Picture:
         return Picture(self._decoder.decode(latents), settings, self._origin)

@@ -5,6 +5,7 @@ import math
 import secrets
 from dataclasses import dataclass
 
+from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
 from runtime.lora_tags import baked_loras, strip_lora_tags
@@ -99,7 +100,7 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         height=defaults.height if request.height is None else request.height,
         clip_skip=request.clip_skip,
     )
-    faults = _faults(settings, request.count, manifest.latents.downscale)
+    faults = _faults(settings, request.count, manifest)
     if faults:
         raise SettingError("; ".join(faults) + ".")
     parse_prompt(settings.prompt)
@@ -134,11 +135,15 @@ def _join(*texts: str) -> str:
     return ", ".join(part.strip(" ,\n") for part in parts)
 
 
-def _faults(settings: Settings, count: int, downscale: int) -> list[str]:
+def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
     faults = []
+    downscale, fixed = manifest.latents.downscale, fixed_sizes(manifest)
     least, most = SIDES
     for name, side in (("width", settings.width), ("height", settings.height)):
-        if side % downscale:
+        only = fixed.get(f"picture_{name}", side)
+        if side != only:
+            faults.append(f"the {name} {side} is not possible: the bundle was exported for {only}")
+        elif side % downscale:
             below = max(side - side % downscale, least)
             faults.append(
                 f"the {name} {side} is not a multiple of {downscale}: choose {below} "

@@ -9,7 +9,9 @@ from runtime.commands.bundle_option import add_bundle_argument, find_bundle
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
-    from engines.manifest import Manifest
+    from engines.manifest import ComponentSpec, Manifest
+
+_NOT_VERIFIED = "  not verified; run: convert verify"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,6 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> Result:
     """Open the bundle and ask every backend whether it works; no graph is loaded."""
+    from engines.axes import fixed_sizes
     from engines.backend import choose_backend, survey
     from engines.bundle import open_bundle
     from engines.errors import BackendError
@@ -50,11 +53,14 @@ def run(options: argparse.Namespace) -> Result:
         *_look(manifest),
         "components",
         *[
-            f"  {name}  {spec.dtype}, {_megabytes(sizes[name])}"
+            f"  {name}  {spec.dtype}{_because(spec)}, {_megabytes(sizes[name])}"
             for name, spec in manifest.components.items()
         ],
+        *_fixed(manifest),
         "parity with torch",
         *_parity(manifest),
+        "pictures against diffusers",
+        *_pictures(manifest),
         "backends",
         *[f"  {name}  {state}" for name, state in backends.items()],
         f"  auto  takes {automatic}",
@@ -68,13 +74,19 @@ def run(options: argparse.Namespace) -> Result:
             "name": manifest.name,
             "identity": manifest.identity,
             "components": {
-                name: {"dtype": spec.dtype, "bytes": sizes[name]}
+                name: {
+                    "dtype": spec.dtype,
+                    "dtype_reason": spec.dtype_reason,
+                    "bytes": sizes[name],
+                }
                 for name, spec in manifest.components.items()
             },
             "parity": {
                 name: [dataclasses.asdict(figure) for figure in figures]
                 for name, figures in manifest.parity.items()
             },
+            "pictures": [dataclasses.asdict(picture) for picture in manifest.pictures],
+            "fixed": dict(fixed_sizes(manifest)),
             "presets": list(manifest.presets),
             "defaults": dataclasses.asdict(manifest.defaults),
             "trained_tags": {name: dict(tags) for name, tags in manifest.trained_tags.items()},
@@ -116,7 +128,29 @@ def _parity(manifest: "Manifest") -> list[str]:
         for name, figures in manifest.parity.items()
         for figure in figures
     ]
-    return lines or ["  not verified; run: convert verify"]
+    return lines or [_NOT_VERIFIED]
+
+
+def _pictures(manifest: "Manifest") -> list[str]:
+    lines = [
+        f"  seed {picture.seed}, {picture.steps} steps, {picture.width}x{picture.height}  "
+        f"PSNR {picture.psnr:.1f} dB (least {picture.least_psnr:g}), "
+        f"SSIM {picture.ssim:.5f} (least {picture.least_ssim:g})"
+        f"{'' if picture.passed else ', FAILED'}"
+        for picture in manifest.pictures
+    ]
+    return lines or [_NOT_VERIFIED]
+
+
+def _because(spec: "ComponentSpec") -> str:
+    return f" ({spec.dtype_reason})" if spec.dtype_reason else ""
+
+
+def _fixed(manifest: "Manifest") -> list[str]:
+    from engines.axes import fixed_sizes
+
+    sizes = [f"{axis} {size}" for axis, size in fixed_sizes(manifest).items()]
+    return [f"fixed  {', '.join(sizes)}"] if sizes else []
 
 
 def _megabytes(size: int) -> str:

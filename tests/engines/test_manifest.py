@@ -15,6 +15,7 @@ from engines.manifest import (
     Latents,
     Manifest,
     Parity,
+    PictureParity,
     Preset,
     TensorSpec,
     read_manifest,
@@ -32,6 +33,7 @@ MANIFEST = Manifest(
             dtype="float16",
             inputs=(TensorSpec("sample", "float16", ("batch", 4, "height", "width")),),
             outputs=(TensorSpec("out_sample", "float16", ("batch", 4, "height", "width")),),
+            dtype_reason="in fp16 it overflows",
         )
     },
     files={"unet/model.onnx": FileEntry(size=12, sha256="cd" * 32)},
@@ -40,6 +42,7 @@ MANIFEST = Manifest(
     trained_tags={"cracked": {"cracked skin": 1843}},
     provenance={"loras": [{"weight": 0.6, "alpha": None}], "identity": "ef"},
     parity={"unet": (Parity("out_sample", 1e-3, 1e-4, 0.99999, 1e-2, passed=True),)},
+    pictures=(PictureParity("a", 1, 8, 7.0, 64, 48, 91.2, 0.999, 60.0, 0.99, passed=True),),
 )
 
 
@@ -100,6 +103,8 @@ def test_another_revision_is_refused_by_name(tmp_path: Path) -> None:
             r"inputs\[0\]\.shape\[0\]",
         ),
         (lambda c: c["files"].update({"a": 3}), r"files\.a is not an object"),
+        (lambda c: c.pop("pictures"), "pictures is missing"),
+        (lambda c: c["pictures"][0].update(psnr="high"), r"pictures\[0\]\.psnr has"),
         (lambda c: c["latents"].update(scaling_factor=10**400), r"scaling_factor is too large"),
         (lambda c: c.update(name="\ud800"), "half of a surrogate pair"),
         (lambda c: c.update(revision=["x"] * 9999), r"of revision \[.{1,60}\];"),

@@ -6,10 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from convert.__main__ import main
 from engines import layout
+from engines.manifest import read_manifest
 from tests.convert.synthetic import copy_base
 from tests.convert.tiny_model import write_tiny_lora, write_tiny_model
 
@@ -138,6 +141,47 @@ def test_verify_passes_and_fails_by_its_exit_status(
     assert value["parity"].keys() == layout.COMPONENTS.keys()
     assert main([*against, "-q"]) == 1
     assert "unet.out_sample: FAILED" in capsys.readouterr().out
+
+
+def test_wrong_pictures_fail_and_are_recorded(
+    tiny_bundle: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    negate_weight(bundle / layout.graph_file(layout.UNET), "conv_out.weight")
+    arguments = ["verify", str(bundle), "--against", str(tiny_model), "--pictures", "2"]
+    value = result(arguments, capsys, status=1)
+    assert value["passed"] is False
+    written = read_manifest(bundle / layout.BUNDLE_FILE)
+    assert [picture.passed for picture in written.pictures] == [False, False]
+    assert [picture["psnr"] for picture in value["pictures"]] == [
+        picture.psnr for picture in written.pictures
+    ]
+    assert [picture.seed for picture in written.pictures] == [1, 2]
+    assert all(picture.psnr < 50 for picture in written.pictures)
+
+
+def negate_weight(graph: Path, name: str) -> None:
+    """Change the sign of one float32 weight of a graph in the file beside it."""
+    model = onnx.load(graph, load_external_data=False)
+    (weight,) = (value for value in model.graph.initializer if value.name == name)
+    place = {entry.key: entry.value for entry in weight.external_data}
+    values = np.memmap(
+        graph.parent / place["location"],
+        np.float32,
+        "r+",
+        int(place["offset"]),
+        (int(place["length"]) // 4,),
+    )
+    values *= -1
+    values.flush()
+
+
+@pytest.mark.parametrize("count", ["-1", "1001", "two"])
+def test_number_of_pictures_that_is_none(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(["verify", "bundle", "--pictures", count])
+    assert exit_status.value.code == 2
+    assert f"{count!r} is not a number from 0 to 1000" in capsys.readouterr().err
 
 
 def test_all_from_a_recipe_file(

@@ -6,14 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from engines.manifest import Parity
+from engines.manifest import Parity, PictureParity, TensorSpec
 from runtime.__main__ import main
 from tests.runtime.stand_ins import MANIFEST, write_bundle
 
 MANIFEST_WITH_FIGURES = dataclasses.replace(
     MANIFEST,
     trained_tags={"Cracked Skin": {"cracked skin": 40, "glowing cracked skin": 12}},
+    components={
+        **MANIFEST.components,
+        "vae_decoder": dataclasses.replace(
+            MANIFEST.components["vae_decoder"], dtype_reason="in fp16 Conv reaches infinity"
+        ),
+    },
     parity={"unet": (Parity("out_sample", 0.0012, 0.0001, 0.999999, 0.01, passed=True),)},
+    pictures=(
+        PictureParity("a", 1, 8, 7.0, 64, 48, 91.25, 0.999987, 60.0, 0.999, passed=True),
+        PictureParity("b", 2, 8, 7.0, 64, 48, 41.25, 0.99, 60.0, 0.999, passed=False),
+    ),
 )
 
 
@@ -34,10 +44,29 @@ def test_it_shows_the_bundle_and_the_machine(
         "cracked skin, glowing cracked skin",
         "unet  float32",
         "out_sample: at most 0.0012 off (tolerance 0.01)",
+        "vae_decoder  float32 (in fp16 Conv reaches infinity)",
+        "seed 1, 8 steps, 64x48  PSNR 91.2 dB (least 60), SSIM 0.99999 (least 0.999)\n",
+        "seed 2, 8 steps, 64x48  PSNR 41.2 dB (least 60), SSIM 0.99000 (least 0.999), FAILED",
         "cpu  available",
         "DDIM  normal",
     ):
         assert part in text
+    assert "fixed" not in text
+
+
+def test_it_shows_what_is_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoder = dataclasses.replace(
+        MANIFEST.components["vae_decoder"],
+        outputs=(TensorSpec("sample", "float32", ("batch", 3, 48, 64)),),
+    )
+    components = {**MANIFEST.components, "vae_decoder": decoder}
+    manifest = dataclasses.replace(MANIFEST, components=components)
+    arguments = ["info", "--bundle", str(write_bundle(tmp_path / "look", manifest))]
+    assert main(arguments) == 0
+    assert "fixed  picture_height 48, picture_width 64" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    fixed = json.loads(capsys.readouterr().out)["fixed"]
+    assert fixed == {"picture_height": 48, "picture_width": 64}
 
 
 def test_the_same_as_json(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,7 +74,8 @@ def test_the_same_as_json(bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     value = json.loads(capsys.readouterr().out)
     assert value["name"] == "stand-in"
     assert value["identity"] == MANIFEST.identity
-    assert value["components"]["unet"] == {"dtype": "float32", "bytes": 0}
+    assert value["components"]["unet"] == {"dtype": "float32", "dtype_reason": "", "bytes": 0}
+    assert [picture["passed"] for picture in value["pictures"]] == [True, False]
     assert value["parity"]["unet"][0]["max_error"] == 0.0012
     assert value["backends"]["cpu"] == "available"
     assert value["trained_tags"]["Cracked Skin"]["cracked skin"] == 40
@@ -57,7 +87,7 @@ def test_a_bundle_that_was_not_verified_says_so(
 ) -> None:
     path = write_bundle(tmp_path / "look")
     assert main(["info", "--bundle", str(path)]) == 0
-    assert "not verified; run: convert verify" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("not verified; run: convert verify") == 2
 
 
 def test_hashes_are_compared_on_request(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
