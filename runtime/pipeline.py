@@ -16,7 +16,7 @@ from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.errors import SettingError
 from engines.session import Session
-from runtime.denoiser import Denoiser, Latents, Slot
+from runtime.denoiser import Denoiser
 from runtime.metadata import Origin
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
@@ -25,6 +25,7 @@ from runtime.png import Picture
 from runtime.request import Request, Settings, settle
 from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Table
+from runtime.slot import Latents, Slot
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
 

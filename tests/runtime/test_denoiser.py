@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from engines.errors import BackendError, InternalError, SettingError
 from engines.manifest import ComponentSpec, TensorSpec
 from engines.session import Array, Session
-from runtime.denoiser import Denoiser, NonFinitePredictionError, Slot
+from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Row, Table, basis, table_from_rows
+from runtime.slot import NonFinitePredictionError, Slot
 from tests.runtime.samplers.reference import SD15, run_table
 
 NOISE_SCHEDULE = NoiseSchedule.from_config(SD15)
