@@ -4,6 +4,7 @@ The converter writes by these names and the runtime reads by them. Tensor names 
 diffusers and optimum, so that other programs can open the graphs too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 REVISION = 1
@@ -16,6 +17,9 @@ SCHEDULER_FILE = "scheduler/scheduler_config.json"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 ENGINES_DIRECTORY = "engines"
+PLANS_FILE = "plans.json"
+PLANS_REVISION = 1
+"""The revision of plans.json, which is built anew where this changes."""
 
 TEXT_ENCODER = "text_encoder"
 UNET = "unet"
@@ -90,6 +94,11 @@ def graph_file(component: str) -> str:
     return f"{component}/{GRAPH_FILE}"
 
 
-def engine_directory(backend: str, target: str) -> str:
-    """The path inside the bundle of the plans for one backend and target."""
-    return f"{ENGINES_DIRECTORY}/{backend}-{target}"
+def plan_file(component: str) -> str:
+    """The name of a component's plan in its set's directory."""
+    return f"{component}.plan"
+
+
+def engine_directory(backend: str, targets: Sequence[str]) -> str:
+    """The path inside the bundle of the plans for one backend and one or more architectures."""
+    return f"{ENGINES_DIRECTORY}/{'-'.join([backend, *targets])}"
