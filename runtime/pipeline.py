@@ -16,6 +16,7 @@ from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.errors import SettingError
 from engines.session import Session
+from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.metadata import Origin
 from runtime.noise import TorchCpuNoise
@@ -170,11 +171,16 @@ class Pipeline:
         noise = TorchCpuNoise(settings.seed)
         start = noise.draw(shape) * np.float32(table.initial_noise_scale)
         guided = settings.cfg != 1
-        conditioning, unconditional = self._encoder.encode(
+        wanted, unwanted = self._encoder.encode(
             settings.prompt, settings.negative if guided else None, settings.clip_skip
         )
-        self._check_length(len(conditioning))
-        return Slot(table, start, conditioning, unconditional, settings.cfg, noise)
+        self._check_length(len(wanted))
+        conditioning = Conditioning(
+            (1.0,),
+            [(wanted,)] * table.rows,
+            None if unwanted is None else [unwanted] * table.rows,
+        )
+        return Slot(table, start, conditioning, settings.cfg, noise)
 
     def _check_length(self, tokens: int) -> None:
         """Refuse a prompt that takes more text than the UNet was exported for."""

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from engines.errors import BackendError, InternalError
 from engines.session import Array
+from runtime.conditioning import Conditioning, Embeddings, needs_negative
 from runtime.samplers.table import Table, advance, scratch_for
 
 Latents = NDArray[np.float32]
-Embeddings = NDArray[np.float32]
 
 
 class NoiseStream(Protocol):
@@ -43,8 +43,7 @@ class Slot:
         self,
         table: Table,
         latents: Latents,
-        conditioning: Embeddings,
-        unconditional: Embeddings | None,
+        conditioning: Conditioning,
         guidance: float,
         noise: NoiseStream,
     ) -> None:
@@ -53,28 +52,20 @@ class Slot:
         Args:
             table: the sampler's table.
             latents: [C, h, w], x at the table's first row; copied.
-            conditioning: [tokens, width], the prompt's embeddings.
-            unconditional: [tokens, width], the negative prompt's, as long as the prompt's; None
-                exactly where guidance is 1, which needs no second half of the batch.
+            conditioning: the prompts' embeddings at each row of the table.
             guidance: the guidance scale.
             noise: the stream that samplers with noise draw from.
 
         Raises:
-            InternalError: the embeddings do not fit each other or the guidance.
+            InternalError: the embeddings do not fit each other, the table or the guidance.
         """
-        if (unconditional is None) != (guidance == 1):
-            raise InternalError("guidance 1 takes no negative embeddings, every other does")
-        if unconditional is not None and unconditional.shape != conditioning.shape:
-            raise InternalError(
-                f"embeddings of {conditioning.shape} and {unconditional.shape} do not fit"
-            )
         self.table = table
         self.row = 0
         self.guidance = guidance
         self.noise = noise
-        self.embeddings = (
-            (conditioning,) if unconditional is None else (unconditional, conditioning)
-        )
+        self._guided = needs_negative(conditioning.weights, guidance)
+        self._factors = tuple(np.float32(guidance * weight) for weight in conditioning.weights)
+        self._texts = _texts(conditioning, self._guided, table.rows)
         terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
         self.latents: Latents = terms[0]
         self.latents[...] = latents
@@ -93,6 +84,11 @@ class Slot:
         """Entries of the batch that one call takes for this run."""
         return len(self.embeddings)
 
+    @property
+    def embeddings(self) -> tuple[Embeddings, ...]:
+        """What each of those entries sees at this row; the negative prompt first, if it counts."""
+        return self._texts[self.row]
+
     def write_inputs(self, sample: Array, timestep: Array) -> None:
         """Write what the UNet sees at this row into `entries` entries of its batch.
 
@@ -110,22 +106,32 @@ class Slot:
         timestep[:] = self.table.timesteps[self.row]
 
     def read_prediction(self, predicted: Array) -> None:
-        """Take the UNet's output and apply guidance, u + scale * (c - u), in float32.
+        """Take the UNet's output and apply guidance in float32.
+
+        The prediction is u + sum of guidance * weight * (c - u) over the prompts' c, or where u
+        has no part in that, the sum of guidance * weight * c.
+        Source: equation 11 of Liu et al., https://arxiv.org/abs/2206.01714.
 
         Args:
-            predicted: [entries, C, h, w]; the unconditional half first.
+            predicted: [entries, C, h, w], in the order of `embeddings`.
 
         Raises:
             NonFinitePredictionError: it is not all numbers; the run can only be given up.
         """
-        prediction = self._prediction
+        prediction, term = self._prediction, self._drawn
         with np.errstate(invalid="ignore", over="ignore"):
-            if self.entries == 1:
-                prediction[...] = predicted[0]
-            else:
-                np.subtract(predicted[1], predicted[0], out=prediction, dtype=np.float32)
-                prediction *= np.float32(self.guidance)
-                prediction += predicted[0]
+            base, prompts = (predicted[0], predicted[1:]) if self._guided else (None, predicted)
+            for i, (prompt, factor) in enumerate(zip(prompts, self._factors, strict=True)):
+                out = term if i else prediction
+                if base is None:
+                    np.multiply(prompt, factor, out=out)
+                else:
+                    np.subtract(prompt, base, out=out, dtype=np.float32)
+                    out *= factor
+                if i:
+                    prediction += term
+            if base is not None:
+                prediction += base
             lowest, highest = prediction.min(), prediction.max()
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise NonFinitePredictionError(self)
@@ -136,3 +142,21 @@ class Slot:
             self._drawn[...] = self.noise.draw(self.latents.shape)
         advance(self.table, self.row, self._terms, self._scratch)
         self.row += 1
+
+
+def _texts(
+    conditioning: Conditioning, guided: bool, rows: int
+) -> tuple[tuple[Embeddings, ...], ...]:
+    """The embeddings of each row's entries."""
+    prompts, negative = conditioning.prompts, conditioning.negative
+    if guided:
+        if negative is None:
+            raise InternalError("guidance without embeddings of a negative prompt")
+        texts = tuple((u, *each) for u, each in zip(negative, prompts, strict=True))
+    else:
+        texts = tuple(prompts)
+    if len(texts) != rows:
+        raise InternalError(f"embeddings for {len(texts)} rows of a table that has {rows}")
+    if len(shapes := {part.shape for text in texts for part in text}) != 1:
+        raise InternalError(f"embeddings of {sorted(shapes)} do not fit")
+    return texts

@@ -4,14 +4,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines import layout
 from engines.session import Session
 from runtime.chunks import Chunk, Vocabulary, make_chunks, pad_together
+from runtime.conditioning import Embeddings
 from runtime.prompt import parse_prompt
-
-Embeddings = NDArray[np.float32]
 
 _REMEMBERED = 64
 
