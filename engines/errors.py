@@ -29,6 +29,10 @@ class BackendError(UserError):
     """A backend, provider or device that was asked for is not there or failed."""
 
 
+class OutOfMemoryError(BackendError):
+    """The device or the machine has too little memory for the call; a smaller one may do."""
+
+
 class MissingExtraError(UserError):
     """A package is not installed that the command needs; the message has the pip line."""
 

@@ -8,16 +8,43 @@ import numpy as np
 
 from engines import layout
 from engines.errors import SettingError
-from engines.session import Array, Session
+from engines.session import Session
 from runtime.batches import Batch, form_batches
 from runtime.slot import Slot
 
 
 class Denoiser:
-    """The UNet's session, which the caller closes, and the runs that share it."""
+    """The UNet's session, which the caller closes, and the runs that share it.
+
+    Attributes:
+        max_batch: entries of one call at most.
+        calling: the runs of the call that is being made; after an error, of that which failed.
+    """
 
     def __init__(self, session: Session, max_batch: int) -> None:
         """Run the UNet in `session`, feeding at most `max_batch` entries in one call.
+
+        Raises:
+            SettingError: no run with guidance fits into that.
+        """
+        self._session = session
+        self._dtype = next(
+            np.dtype(tensor.dtype) for tensor in session.inputs if tensor.name == layout.SAMPLE
+        )
+        self._slots: list[Slot] = []
+        self._batches: list[Batch] = []
+        self._stale = False
+        self._bound: Batch | None = None
+        self.calling: tuple[Slot, ...] = ()
+        self.resize(max_batch)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The runs in progress."""
+        return tuple(self._slots)
+
+    def resize(self, max_batch: int) -> None:
+        """Feed at most `max_batch` entries in one call from the next row on.
 
         Raises:
             SettingError: no run with guidance fits into that.
@@ -27,19 +54,7 @@ class Denoiser:
                 f"A batch of {max_batch} cannot hold a picture with guidance; choose at least 2."
             )
         self.max_batch = max_batch
-        self._session = session
-        self._dtype = next(
-            np.dtype(tensor.dtype) for tensor in session.inputs if tensor.name == layout.SAMPLE
-        )
-        self._slots: list[Slot] = []
-        self._batches: list[Batch] = []
-        self._stale = False
-        self._bound: Batch | None = None
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """The runs in progress."""
-        return tuple(self._slots)
+        self._stale = True
 
     def add(self, slot: Slot) -> None:
         """Let a run join before the next row."""
@@ -60,29 +75,21 @@ class Denoiser:
         Raises:
             NonFinitePredictionError: for one run the UNet predicted no numbers. Runs of that
                 call have not advanced; without the failed one, the rest can go on.
+            BackendError: the engine failed; likewise for the runs of that call, `calling`.
         """
         if self._stale:
+            going = [slot for slot in self._slots if not slot.finished]
             self._batches = [
-                Batch(slots, self._dtype) for slots in form_batches(self._slots, self.max_batch)
+                Batch(slots, self._dtype) for slots in form_batches(going, self.max_batch)
             ]
-            self._stale = False
+        self._stale = True  # until every call has succeeded: some runs may be finished, some not
         for batch in self._batches:
-            batch.advance(self._predict(batch))
+            self.calling = batch.slots
+            feeds = batch.feeds(embeddings=batch is not self._bound)
+            self._bound = batch
+            batch.advance(self._session.run(feeds)[layout.OUT_SAMPLE])
+        self._stale = False
         finished = [slot for slot in self._slots if slot.finished]
         for slot in finished:
             self.remove(slot)
         return finished
-
-    def _predict(self, batch: Batch) -> Array:
-        """One call of the UNet; several where a run alone has more entries than a call takes."""
-        changed = batch.write_inputs()
-        if batch.entries <= self.max_batch:
-            feeds = batch.feeds(embeddings=changed or batch is not self._bound)
-            self._bound = batch
-            return self._session.run(feeds)[layout.OUT_SAMPLE]
-        self._bound = None
-        parts = []
-        for begin in range(0, batch.entries, self.max_batch):
-            feeds = batch.feeds(embeddings=True, begin=begin, end=begin + self.max_batch)
-            parts.append(self._session.run(feeds)[layout.OUT_SAMPLE].copy())
-        return np.concatenate(parts)

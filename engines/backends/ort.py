@@ -1,13 +1,19 @@
 """ONNX Runtime: the session that its execution providers share."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnxruntime
 
 from engines.bundle import Bundle
-from engines.errors import BackendError
+from engines.errors import BackendError, OutOfMemoryError
 from engines.session import Array, Session
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|failed to allocate|bad_alloc|bad allocation", re.IGNORECASE
+)
+"""How ONNX Runtime's arenas, CUDA and the C++ library say it; it has no error code for it."""
 
 
 class OrtSession(Session):
@@ -43,7 +49,8 @@ class OrtSession(Session):
         try:
             arrays = self._session.run(self._names, self._bound)
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed while running: {error}") from error
+            kind = OutOfMemoryError if _OUT_OF_MEMORY.search(str(error)) else BackendError
+            raise kind(f"ONNX Runtime failed while running: {error}") from error
         return dict(zip(self._names, arrays, strict=True))
 
     def close(self) -> None:

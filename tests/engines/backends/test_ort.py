@@ -11,7 +11,7 @@ from engines.backend import Backend
 from engines.backends.cpu import CpuBackend
 from engines.backends.openvino import OpenVinoBackend
 from engines.bundle import Bundle
-from engines.errors import BackendError
+from engines.errors import BackendError, OutOfMemoryError
 from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, TensorSpec
 
 SHAPE: tuple[int | str, ...] = ("batch", 3)
@@ -77,3 +77,17 @@ def test_no_node_falls_back_from_openvino(bundle: Bundle) -> None:
     CpuBackend().open_session(bundle, "unet").close()
     with pytest.raises(BackendError, match="cannot load"):
         OpenVinoBackend().open_session(bundle, "unet")
+
+
+def test_too_little_memory_is_told_from_other_failures(bundle: Bundle) -> None:
+    """A node that asks for 48 TB."""
+    path = bundle.graph("unet")
+    model = onnx.load(path)
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [2**42, 1, 3])
+    model.graph.node.insert(1, helper.make_node("Constant", [], ["shape"], value=shape))
+    model.graph.node.insert(2, helper.make_node("Expand", ["sum", "shape"], ["many"]))
+    model.graph.node[3].input[0] = "many"
+    onnx.save(model, path)
+    feeds = {name: np.zeros((1, 3), np.float32) for name in ("sample", "bias")}
+    with CpuBackend().open_session(bundle, "unet") as session, pytest.raises(OutOfMemoryError):
+        session.run(feeds)
