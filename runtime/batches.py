@@ -6,7 +6,10 @@ import numpy as np
 
 from engines import layout
 from engines.session import Array
+from runtime.conditioning import Embeddings
 from runtime.slot import Slot
+
+Feeds = dict[str, Array]
 
 
 class Batch:
@@ -14,20 +17,34 @@ class Batch:
 
     def __init__(self, slots: list[Slot], dtype: np.dtype[np.generic]) -> None:
         """Share one call between `slots`, of one latent size and text length, in `dtype`."""
-        entries = sum(slot.entries for slot in slots)
+        self.entries = sum(slot.entries for slot in slots)
+        text = slots[0].embeddings[0].shape
         self.slots = tuple(slots)
-        self._sample = np.empty((entries, *slots[0].latents.shape), dtype)
-        self._timestep = np.empty(entries, np.float32)
-        self._embeddings = np.stack([part for slot in slots for part in slot.embeddings])
-        self._embeddings = self._embeddings.astype(dtype, copy=False)
+        self._sample = np.empty((self.entries, *slots[0].latents.shape), dtype)
+        self._timestep = np.empty(self.entries, np.float32)
+        self._embeddings = np.empty((self.entries, *text), dtype)
+        self._written: list[Embeddings | None] = [None] * self.entries
 
-    def feeds(self, *, embeddings: bool) -> dict[str, Array]:
-        """What to feed for the next row, with the embeddings or without."""
+    def write_inputs(self) -> bool:
+        """Write what the UNet sees at the next row; return whether its texts changed."""
+        changed = False
         for slot, place in self._places():
             slot.write_inputs(self._sample[place], self._timestep[place])
-        feeds: dict[str, Array] = {layout.SAMPLE: self._sample, layout.TIMESTEP: self._timestep}
+            for i, text in enumerate(slot.embeddings, place.start):
+                if self._written[i] is not text:
+                    self._embeddings[i] = text
+                    self._written[i] = text
+                    changed = True
+        return changed
+
+    def feeds(self, *, embeddings: bool, begin: int = 0, end: int | None = None) -> Feeds:
+        """What to feed for the entries from `begin` to `end`, with the embeddings or without."""
+        feeds: Feeds = {
+            layout.SAMPLE: self._sample[begin:end],
+            layout.TIMESTEP: self._timestep[begin:end],
+        }
         if embeddings:
-            feeds[layout.ENCODER_HIDDEN_STATES] = self._embeddings
+            feeds[layout.ENCODER_HIDDEN_STATES] = self._embeddings[begin:end]
         return feeds
 
     def advance(self, predicted: Array) -> None:
@@ -45,12 +62,16 @@ class Batch:
 
 
 def form_batches(slots: list[Slot], max_batch: int) -> list[list[Slot]]:
-    """Runs of one latent size and text length go together, up to `max_batch` entries."""
+    """Runs of one latent size and text length go together, up to `max_batch` entries.
+
+    A run that has more entries than that is alone.
+    """
     groups: dict[tuple[int, ...], list[list[Slot]]] = {}
     for slot in slots:
         key = (*slot.latents.shape, *slot.embeddings[0].shape)
         batches = groups.setdefault(key, [[]])
-        if sum(other.entries for other in batches[-1]) + slot.entries > max_batch:
+        taken = sum(other.entries for other in batches[-1])
+        if taken and taken + slot.entries > max_batch:
             batches.append([])
         batches[-1].append(slot)
     return [batch for batches in groups.values() for batch in batches]

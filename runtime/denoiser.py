@@ -8,7 +8,7 @@ import numpy as np
 
 from engines import layout
 from engines.errors import SettingError
-from engines.session import Session
+from engines.session import Array, Session
 from runtime.batches import Batch, form_batches
 from runtime.slot import Slot
 
@@ -85,11 +85,23 @@ class Denoiser:
         self._stale = True  # until every call has succeeded: some runs may be finished, some not
         for batch in self._batches:
             self.calling = batch.slots
-            feeds = batch.feeds(embeddings=batch is not self._bound)
-            self._bound = batch
-            batch.advance(self._session.run(feeds)[layout.OUT_SAMPLE])
+            batch.advance(self._predict(batch))
         self._stale = False
         finished = [slot for slot in self._slots if slot.finished]
         for slot in finished:
             self.remove(slot)
         return finished
+
+    def _predict(self, batch: Batch) -> Array:
+        """One call of the UNet; several where a run alone has more entries than a call takes."""
+        changed = batch.write_inputs()
+        if batch.entries <= self.max_batch:
+            feeds = batch.feeds(embeddings=changed or batch is not self._bound)
+            self._bound = batch
+            return self._session.run(feeds)[layout.OUT_SAMPLE]
+        self._bound = None
+        parts = []
+        for begin in range(0, batch.entries, self.max_batch):
+            feeds = batch.feeds(embeddings=True, begin=begin, end=begin + self.max_batch)
+            parts.append(self._session.run(feeds)[layout.OUT_SAMPLE].copy())
+        return np.concatenate(parts)

@@ -1,7 +1,7 @@
 """The denoising loop on stand-in sessions: batches, guidance, runs that join and leave."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from engines.errors import BackendError, InternalError, SettingError
 from engines.manifest import ComponentSpec, TensorSpec
 from engines.session import Array, Session
+from runtime.conditioning import Conditioning, Embeddings
 from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
@@ -75,13 +76,20 @@ def slot(
     table: Table | None = None,
 ) -> Slot:
     noise = TorchCpuNoise(seed)
-    return Slot(
-        table or make_table(sampler, "automatic", steps, NOISE_SCHEDULE),
-        noise.draw((4, *size)),
-        embeddings(seed, tokens),
-        None if guidance == 1 else embeddings(seed + 100, tokens),
-        guidance,
-        noise,
+    table = table or make_table(sampler, "automatic", steps, NOISE_SCHEDULE)
+    negative = None if guidance == 1 else embeddings(seed + 100, tokens)
+    text = constant(table, [embeddings(seed, tokens)], negative)
+    return Slot(table, noise.draw((4, *size)), text, guidance, noise)
+
+
+def constant(
+    table: Table, prompts: Sequence[Embeddings], negative: Embeddings | None, *weights: float
+) -> Conditioning:
+    """The same prompts at every row."""
+    return Conditioning(
+        weights or (1.0,) * len(prompts),
+        [tuple(prompts)] * table.rows,
+        None if negative is None else [negative] * table.rows,
     )
 
 
@@ -256,12 +264,102 @@ def test_every_kind_of_no_number_is_seen(value: float, guidance: float) -> None:
 def test_embeddings_that_do_not_fit() -> None:
     table, noise = make_table("DDIM", "normal", 5, NOISE_SCHEDULE), TorchCpuNoise(0)
     latents = noise.draw((4, 8, 8))
+
+    def start(text: Conditioning, guidance: float = 7.0) -> Slot:
+        return Slot(table, latents, text, guidance, noise)
+
+    assert start(constant(table, [embeddings(0)], None), guidance=1).entries == 1
     with pytest.raises(InternalError, match="154"):
-        Slot(table, latents, embeddings(0), embeddings(1, 154), 7.0, noise)
-    with pytest.raises(InternalError, match="guidance 1"):
-        Slot(table, latents, embeddings(0), embeddings(1), 1.0, noise)
-    with pytest.raises(InternalError, match="guidance 1"):
-        Slot(table, latents, embeddings(0), None, 7.0, noise)
+        start(constant(table, [embeddings(0)], embeddings(1, 154)))
+    with pytest.raises(InternalError, match="154"):
+        start(constant(table, [embeddings(0), embeddings(1, 154)], embeddings(2)))
+    with pytest.raises(InternalError, match="without embeddings of a negative"):
+        start(constant(table, [embeddings(0)], None))
+    with pytest.raises(InternalError, match="4 rows of a table that has 5"):
+        start(Conditioning((1.0,), [(embeddings(0),)] * 4, [embeddings(1)] * 4))
+
+
+@pytest.mark.parametrize(
+    ("guidance", "weights", "entries"),
+    [
+        (7.0, (1.0, 1.0), 3),
+        (4.0, (0.7, -0.2, 1.3), 4),
+        (2.0, (1.1,), 2),
+        (1.0, (1.0, 0.5), 3),
+        (1.0, (0.7, 0.3), 2),
+        (2.0, (0.5,), 1),
+        (2.5, (0.4,), 1),
+    ],
+)
+def test_prompts_that_AND_joins_add_up(  # noqa: N802
+    guidance: float, weights: tuple[float, ...], entries: int
+) -> None:
+    """Against the sum in float64; u takes no entry where its factors cancel out."""
+    table, noise = make_table("DDIM", "normal", 1, NOISE_SCHEDULE), TorchCpuNoise(0)
+    texts = [embeddings(i) for i in range(len(weights))]
+    run = Slot(
+        table,
+        noise.draw((4, 8, 8)),
+        constant(table, texts, embeddings(9), *weights),
+        guidance,
+        noise,
+    )
+    assert run.entries == entries
+    x = run.latents.copy()
+    u, *prompts = (
+        predict(x, table.timesteps[0], text).astype(np.float64) for text in (embeddings(9), *texts)
+    )
+    wanted = u + sum(guidance * w * (c - u) for w, c in zip(weights, prompts, strict=True))
+    denoiser = Denoiser(FakeUnet(), max_batch=8)
+    denoiser.add(run)
+    denoiser.advance()
+    *_, end = run_table(table, x.astype(np.float64), lambda x, t: wanted, [])
+    np.testing.assert_allclose(run.latents, end, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_batch", [2, 3, 6])
+def test_a_run_of_more_prompts_than_a_call_takes(max_batch: int) -> None:
+    """Five prompts take six entries: several calls for them, and the others are not disturbed."""
+
+    def start() -> Slot:
+        table, noise = make_table("DPM++ 2M", "automatic", 4, NOISE_SCHEDULE), TorchCpuNoise(5)
+        text = constant(table, [embeddings(i) for i in range(5)], embeddings(9))
+        return Slot(table, noise.draw((4, 8, 8)), text, 3.0, noise)
+
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch)
+    wide = start()
+    for run in (slot(seed=1, steps=4), wide):
+        denoiser.add(run)
+    first, _ = finish(denoiser)
+    assert max(len(call["sample"]) for call in unet.calls) <= max_batch
+    alone = Denoiser(FakeUnet(), 6)
+    alone.add(start())
+    np.testing.assert_array_equal(wide.latents, finish(alone)[0].latents)
+    np.testing.assert_array_equal(first.latents, run_alone(seed=1, steps=4))
+
+
+def test_texts_that_change_are_fed_when_they_change() -> None:
+    """Rows 0 and 1 see one prompt, 2 and 3 another, and each row is steered by its own."""
+    table, noise = make_table("DDIM", "normal", 4, NOISE_SCHEDULE), TorchCpuNoise(0)
+    early, late, negative = embeddings(1), embeddings(2), embeddings(3)
+    text = Conditioning((1.0,), [(early,), (early,), (late,), (late,)], [negative] * 4)
+    start = noise.draw((4, 8, 8))
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=4)
+    denoiser.add(Slot(table, start, text, 5.0, noise))
+    (finished,) = finish(denoiser)
+    assert ["encoder_hidden_states" in call for call in unet.calls] == [True, False, True, False]
+
+    by_timestep = dict(zip(table.timesteps, (early, early, late, late), strict=True))
+
+    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+        u = predict(x, timestep, negative)
+        result: NDArray[np.float64] = u + 5 * (predict(x, timestep, by_timestep[timestep]) - u)
+        return result
+
+    *_, wanted = run_table(table, start.astype(np.float64), guided, [])
+    np.testing.assert_allclose(finished.latents, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_batch_without_room_for_guidance() -> None:
