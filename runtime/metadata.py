@@ -15,6 +15,7 @@ from engines import __version__
 from engines.errors import InputError
 from engines.fields import FieldError, parse_fields, parse_json
 from runtime.request import Settings
+from runtime.seeds import NoiseSettings
 
 PARAMETERS_KEY = "parameters"
 RECORD_KEY = "fracture-sd"
@@ -60,7 +61,7 @@ class Parameters:
 
 
 def format_parameters(settings: Settings, origin: Origin) -> str:
-    """The webui's text for a picture. `RNG: CPU` tells the webui where the noise came from."""
+    """The webui's text for a picture. `RNG` tells the webui where the noise came from."""
     fields = {
         "Steps": str(settings.steps),
         "Sampler": settings.sampler,
@@ -73,7 +74,7 @@ def format_parameters(settings: Settings, origin: Origin) -> str:
     }
     if settings.clip_skip > 1:
         fields["Clip skip"] = str(settings.clip_skip)
-    fields["RNG"] = "CPU"
+    fields |= _noise_fields(settings.noise)
     fields["Version"] = f"{RECORD_KEY} {origin.version}"
     lines = [settings.prompt]
     if settings.negative:
@@ -121,10 +122,22 @@ def parse_record(text: str) -> tuple[Settings, Origin]:
                 f"The picture's record is of revision {reprlib.repr(revision)}; this version "
                 f"reads revision {RECORD_REVISION} only."
             )
-        record = parse_fields(_Record, content)
+        record = parse_fields(_Record, content, defaults=True)
     except (ValueError, FieldError) as error:
         raise InputError(f"The picture's record is damaged: {error}.") from error
     return record.settings, record.origin
+
+
+def _noise_fields(noise: NoiseSettings) -> dict[str, str]:
+    fields = {}
+    if noise.subseed is not None:
+        fields["Variation seed"] = str(noise.subseed)
+        fields["Variation seed strength"] = f"{noise.subseed_strength:.6g}"
+    if noise.from_width:
+        fields["Seed resize from"] = f"{noise.from_width}x{noise.from_height}"
+    if noise.eta_seed_delta:
+        fields["ENSD"] = str(noise.eta_seed_delta)
+    return fields | {"RNG": noise.source.upper()}
 
 
 def _quote(value: str) -> str:

@@ -19,13 +19,13 @@ from engines.session import Session
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.metadata import Origin
-from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.picture import PictureDecoder
 from runtime.png import Picture
 from runtime.request import Request, Settings, settle
 from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Table
+from runtime.seeds import SeedNoise
 from runtime.slot import Latents, Slot
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
@@ -168,8 +168,8 @@ class Pipeline:
             settings.height // latents.downscale,
             settings.width // latents.downscale,
         )
-        noise = TorchCpuNoise(settings.seed)
-        start = noise.draw(shape) * np.float32(table.initial_noise_scale)
+        noise = SeedNoise(settings.seed, settings.noise, latents.downscale)
+        start = noise.start(shape) * np.float32(table.initial_noise_scale)
         guided = settings.cfg != 1
         wanted, unwanted = self._encoder.encode(
             settings.prompt, settings.negative if guided else None, settings.clip_skip

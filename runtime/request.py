@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engines.axes import fixed_sizes
 from engines.errors import SettingError
@@ -11,6 +11,7 @@ from engines.manifest import Manifest, Preset
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt import parse_prompt
 from runtime.samplers.catalogue import AUTOMATIC, resolve
+from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
 
 NO_PRESET = "none"
@@ -21,7 +22,6 @@ MAX_STEPS = 1000
 MAX_CFG = 100.0
 MAX_COUNT = 1000
 MAX_CHARACTERS = 10_000
-MAX_SEED = 2**64 - 1
 _RANDOM_SEEDS = 2**32
 
 
@@ -33,7 +33,8 @@ class Request:
         prompt: text in the grammar of `runtime.prompt`.
         negative: takes the place of the bundle's negative prompt; a preset's comes before it.
         preset: one of the bundle's presets, or "none".
-        seed: of the first picture; the next ones have the next seeds.
+        seed: of the first picture; the next ones have the next seeds, or with a subseed the same
+            seed and the next subseeds.
         steps: how many steps the sampler takes.
         cfg: the guidance scale; 1 leaves the negative prompt out.
         sampler: a name of `runtime.samplers.catalogue`.
@@ -42,6 +43,7 @@ class Request:
         height: in pixels.
         clip_skip: 1 for the text encoder's last layer, 2 for the last but one.
         count: how many pictures.
+        noise: how the seed becomes noise; a strength without a subseed takes one by chance.
     """
 
     prompt: str
@@ -56,6 +58,7 @@ class Request:
     height: int | None = None
     clip_skip: int = 1
     count: int = 1
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Settings:
     width: int
     height: int
     clip_skip: int
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
 
 
 def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
@@ -99,15 +103,33 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         width=defaults.width if request.width is None else request.width,
         height=defaults.height if request.height is None else request.height,
         clip_skip=request.clip_skip,
+        noise=_noise(request.noise),
     )
     faults = _faults(settings, request.count, manifest)
     if faults:
         raise SettingError("; ".join(faults) + ".")
     parse_prompt(settings.prompt)
     parse_prompt(settings.negative)
-    return tuple(
-        dataclasses.replace(settings, seed=settings.seed + i) for i in range(request.count)
-    )
+    return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def _noise(asked: NoiseSettings) -> NoiseSettings:
+    """A strength of 0 needs no subseed, any other one does."""
+    subseed = asked.subseed
+    if not asked.subseed_strength:
+        subseed = None
+    elif subseed is None:
+        subseed = secrets.randbelow(_RANDOM_SEEDS)
+    return dataclasses.replace(asked, subseed=subseed)
+
+
+def _nth(settings: Settings, index: int) -> Settings:
+    """The settings of the picture `index` places after the first."""
+    noise = settings.noise
+    if noise.subseed is None:
+        return dataclasses.replace(settings, seed=settings.seed + index)
+    next_noise = dataclasses.replace(noise, subseed=noise.subseed + index)
+    return dataclasses.replace(settings, noise=next_noise)
 
 
 def _preset(request: Request, manifest: Manifest) -> Preset:
@@ -165,6 +187,4 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
         faults.append(f"clip skip {settings.clip_skip} is not possible: choose {choices}")
     if not 1 <= count <= MAX_COUNT:
         faults.append(f"{count} pictures at once are not possible: choose 1 to {MAX_COUNT}")
-    if settings.seed < 0 or settings.seed + count - 1 > MAX_SEED:
-        faults.append(f"the seed {settings.seed} is not possible: choose 0 to {MAX_SEED}")
-    return faults
+    return faults + noise_faults(settings.noise, settings.seed, count, downscale)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 from engines.backend import AUTO, backend_names
 from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
+from runtime.commands.seed_options import add_seed_arguments, read_noise_settings
+from runtime.commands.size_option import size
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from runtime.request import Request
-
-_SIZE = re.compile(r"(\d+)[xX](\d+)")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,10 +41,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--cfg", type=float, metavar="X", help="the guidance scale")
     parser.add_argument("--sampler", metavar="NAME", help="such as 'DPM++ 2M' or DDIM")
     parser.add_argument("--schedule", metavar="NAME", help="such as karras or automatic")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels, multiples of 8")
+    parser.add_argument("--size", type=size, metavar="WxH", help="in pixels, multiples of 8")
     parser.add_argument(
         "--clip-skip", type=int, default=1, metavar="N", help="1 (default) or 2, as in the webui"
     )
+    add_seed_arguments(parser)
     add_bundle_argument(parser)
     parser.add_argument(
         "--backend", default=AUTO, metavar="NAME", help=f"{', '.join(backend_names())}"
@@ -136,11 +136,5 @@ def _request(options: argparse.Namespace, prompt: str) -> "Request":
         height=height,
         clip_skip=options.clip_skip,
         count=options.n,
+        noise=read_noise_settings(options),
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512x768")
-    return int(match[1]), int(match[2])

@@ -20,6 +20,7 @@ from runtime.metadata import (
 )
 from runtime.png import Picture, read_record
 from runtime.request import Settings
+from runtime.seeds import NoiseSettings
 
 SETTINGS = Settings(
     "cracked skin, a (cat:1.2)", "blurry", 42, 20, 7.0, "DPM++ 2M", "karras", 512, 768, 1
@@ -52,6 +53,15 @@ def test_clip_skip_is_said_where_it_is_not_1_and_an_empty_negative_prompt_is_not
     assert "Negative" not in text
     assert "CFG scale: 7.5, " in text
     assert ", Model: cracked-skin, Clip skip: 2, RNG: CPU, " in text
+
+
+def test_what_varies_a_seed_is_said() -> None:
+    noise = NoiseSettings("nv", 5, 0.25, 256, 320, 31337)
+    text = format_parameters(dataclasses.replace(SETTINGS, noise=noise), ORIGIN)
+    assert (
+        ", Model: cracked-skin, Variation seed: 5, Variation seed strength: 0.25, "
+        "Seed resize from: 256x320, ENSD: 31337, RNG: NV, "
+    ) in text
 
 
 def test_a_value_with_a_comma_is_quoted() -> None:
@@ -96,7 +106,10 @@ def test_a_text_of_the_webui_can_be_taken_apart() -> None:
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "a\nNegative prompt: b"])
 def test_a_picture_keeps_everything_in_its_file(prompt: str, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, prompt=prompt, cfg=6.123456789, seed=2**64 - 1)
+    noise = NoiseSettings(source="nv", subseed=7, subseed_strength=0.123456789)
+    settings = dataclasses.replace(
+        SETTINGS, prompt=prompt, cfg=6.123456789, seed=2**64 - 1, noise=noise
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (768, 512, 3)).astype(np.uint8)
     png = Picture(pixels, settings, ORIGIN).png()
     file = tmp_path / "picture.png"

@@ -12,6 +12,7 @@ from engines.errors import BackendError, SettingError
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
+from runtime.seeds import NoiseSettings
 from tests.runtime.stand_ins import StandInBackend, open_stand_in
 
 
@@ -62,6 +63,11 @@ BASE = Request("a cat", negative="dog", seed=3)
         Request("a cat", negative="dog", seed=3, schedule="exponential"),
         Request("a cat", negative="dog", seed=3, clip_skip=2),
         Request("a cat", negative="dog", seed=3, preset="cracked"),
+        Request("a cat", negative="dog", seed=3, noise=NoiseSettings(source="nv")),
+        Request("a cat", negative="dog", seed=3, noise=NoiseSettings("cpu", 1, 0.2)),
+        Request(
+            "a cat", negative="dog", seed=3, noise=NoiseSettings(from_width=72, from_height=64)
+        ),
     ],
 )
 def test_every_setting_changes_the_picture(bundle: Bundle, other: Request) -> None:

@@ -1,0 +1,184 @@
+"""What a seed means: the source of noise, variations of a seed, and seeds of other sizes.
+
+The names and the arithmetic are those of AUTOMATIC1111's webui (subseed or "variation seed",
+"resize seed from", "eta noise seed delta").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.noise import TorchCpuNoise
+from runtime.philox import PhiloxNoise
+
+Noise = NDArray[np.float32]
+
+CPU = "cpu"
+NV = "nv"
+SOURCES: dict[str, Callable[[int], TorchCpuNoise | PhiloxNoise]] = {
+    CPU: TorchCpuNoise,
+    NV: PhiloxNoise,
+}
+"""By name: torch's CPU generator, diffusers' usual, and its CUDA generator, the webui's default."""
+
+MAX_SEED = 2**64 - 1
+
+_PARALLEL = 0.9995
+"""A mean cosine above which the way between two noises has no direction to turn in."""
+
+_FLAT = 1e-9
+"""The sine of an angle between columns at which there is no direction either."""
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How a seed becomes noise.
+
+    Attributes:
+        source: one of `SOURCES`.
+        subseed: the seed that the noise turns to; None where it does not.
+        subseed_strength: how far it turns, from 0, the seed's own noise, to 1, the subseed's.
+        from_width: in pixels; the noise is laid out as in a picture of this size, with the middle
+            in common, and new noise around where the picture is larger. 0 is the picture's own.
+        from_height: likewise.
+        eta_seed_delta: what is added to the seed for the noise that samplers draw on the way.
+    """
+
+    source: str = CPU
+    subseed: int | None = None
+    subseed_strength: float = 0.0
+    from_width: int = 0
+    from_height: int = 0
+    eta_seed_delta: int = 0
+
+
+class SeedNoise:
+    """All the noise of one picture, in the order in which it is drawn."""
+
+    def __init__(self, seed: int, settings: NoiseSettings, downscale: int) -> None:
+        """Start the stream of `seed`.
+
+        Args:
+            seed: 0 to `MAX_SEED`.
+            settings: as checked by `noise_faults`.
+            downscale: pixels per latent along one side.
+        """
+        self._seed = seed
+        self._settings = settings
+        self._downscale = downscale
+        self._stream = self._fresh(seed)
+
+    def draw(self, shape: tuple[int, ...]) -> Noise:
+        """Draw standard normal float32 noise of `shape`, continuing the stream."""
+        return self._stream.draw(shape)
+
+    def start(self, shape: tuple[int, int, int]) -> Noise:
+        """Draw the noise that a picture starts from, [C, h, w]; what follows may be another's."""
+        settings = self._settings
+        own = self._stream.draw(shape)
+        size = shape
+        if settings.from_width and settings.from_height:
+            height = settings.from_height // self._downscale
+            size = (shape[0], height, settings.from_width // self._downscale)
+        noise = own if size == shape else self._fresh(self._seed).draw(size)
+        if settings.subseed is not None:
+            other = self._fresh(settings.subseed).draw(size)
+            noise = slerp(noise, other, settings.subseed_strength)
+        if size != shape:
+            noise = lay_over(own, noise)
+        if settings.eta_seed_delta:
+            self._stream = self._fresh(self._seed + settings.eta_seed_delta)
+        return noise
+
+    def fill(self, shape: tuple[int, ...]) -> Noise:
+        """The stream's first noise, of `shape`, drawn beside it."""
+        return self._fresh(self._seed).draw(shape)
+
+    def _fresh(self, seed: int) -> TorchCpuNoise | PhiloxNoise:
+        return SOURCES[self._settings.source](seed)
+
+
+def slerp(first: Noise, second: Noise, strength: float) -> Noise:
+    """Turn from one noise to another, by spherical interpolation (Shoemake, 1985).
+
+    As in the webui, each column of each channel turns by itself: the angle is that between the
+    two columns.
+
+    Args:
+        first: [C, h, w].
+        second: likewise.
+        strength: 0 for the first, 1 for the second.
+    """
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    cosine = np.sum(_normalised(a) * _normalised(b), axis=1, keepdims=True).clip(-1, 1)
+    angle = np.arccos(cosine)
+    sine = np.sin(angle)
+    if cosine.mean() > _PARALLEL or sine.min() < _FLAT:
+        mixed: Noise = ((1 - strength) * a + strength * b).astype(np.float32)
+        return mixed
+    turned: Noise = (
+        (np.sin((1 - strength) * angle) * a + np.sin(strength * angle) * b) / sine
+    ).astype(np.float32)
+    return turned
+
+
+def lay_over(ground: Noise, noise: Noise) -> Noise:
+    """Put the middle of one noise over the middle of another, of another size.
+
+    Args:
+        ground: [C, h, w], which decides the size.
+        noise: [C, h', w'].
+    """
+    laid = ground.copy()
+    target, source = zip(*map(_overlap, ground.shape[1:], noise.shape[1:]), strict=True)
+    laid[:, *target] = noise[:, *source]
+    return laid
+
+
+def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int) -> list[str]:
+    """What is wrong with the settings of `count` pictures from `seed` on."""
+    faults = []
+    if settings.source not in SOURCES:
+        faults.append(f"no noise {settings.source!r}: choose {' or '.join(SOURCES)}")
+    if not 0 <= settings.subseed_strength <= 1:
+        faults.append(
+            f"the subseed strength {settings.subseed_strength:g} is not possible: choose 0 to 1"
+        )
+    if settings.subseed is None:
+        last = seed + count - 1
+    else:
+        last = seed
+        if settings.subseed < 0 or settings.subseed + count - 1 > MAX_SEED:
+            faults.append(f"the subseed {settings.subseed} is not possible: {_choose_seed()}")
+    if seed < 0 or last > MAX_SEED:
+        faults.append(f"the seed {seed} is not possible: {_choose_seed()}")
+    elif seed + settings.eta_seed_delta < 0 or last + settings.eta_seed_delta > MAX_SEED:
+        faults.append(
+            f"the eta noise seed delta {settings.eta_seed_delta} leads from the seed {seed} to "
+            "none that is possible"
+        )
+    sides = (settings.from_width, settings.from_height)
+    if (min(sides) <= 0 and any(sides)) or any(side % downscale for side in sides):
+        faults.append(
+            f"a seed cannot be resized from {sides[0]}x{sides[1]}: choose multiples of {downscale}"
+        )
+    return faults
+
+
+def _choose_seed() -> str:
+    return f"choose 0 to {MAX_SEED}"
+
+
+def _normalised(noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    unit: NDArray[np.float64] = noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    return unit
+
+
+def _overlap(ground: int, noise: int) -> tuple[slice, slice]:
+    """Where one side of the middle lies in both, with the webui's rounding of odd differences."""
+    before = (ground - noise) // 2
+    length = noise if before >= 0 else noise + 2 * before
+    begin, skip = max(before, 0), max(-before, 0)
+    return slice(begin, begin + length), slice(skip, skip + length)
