@@ -94,7 +94,7 @@ class Pipeline:
             SettingError: a sampler cannot take that many steps.
             BackendError: the engine fails, or the model overflows.
         """
-        waiting = deque((each, self._table(each)) for each in settings)
+        waiting = deque((each, self.table(each)) for each in settings)
         total = sum(table.rows for _, table in waiting)
         done = 0
         running: dict[Slot, Settings] = {}
@@ -103,17 +103,17 @@ class Pipeline:
             while waiting or running:
                 while waiting and self._has_room(running, waiting[0][0]):
                     each, table = waiting.popleft()
-                    slot = self._start(each, table)
+                    slot = self.start(each, table)
                     running[slot] = each
-                    self._denoiser.add(slot)
+                    self.denoiser.add(slot)
                 done += len(running)
-                ended = [(slot, running.pop(slot)) for slot in self._denoiser.advance()]
+                ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
                 on_step(done, total)
                 for slot, each in ended:
-                    yield self._finish(slot.latents, each)
+                    yield self.finish(slot.latents, each)
         finally:
             for slot in running:
-                self._denoiser.remove(slot)
+                self.denoiser.remove(slot)
 
     def close(self) -> None:
         """Release every loaded graph."""
@@ -141,7 +141,8 @@ class Pipeline:
         return PromptEncoder(self._open(layout.TEXT_ENCODER), tokenizer)
 
     @cached_property
-    def _denoiser(self) -> Denoiser:
+    def denoiser(self) -> Denoiser:
+        """The denoising loop, whose graph is loaded when this is first asked for."""
         return Denoiser(self._open(layout.UNET), self._max_batch)
 
     @cached_property
@@ -154,14 +155,25 @@ class Pipeline:
         self._sessions.append(session)
         return open_to_any_batch(session, component, self.bundle.component(component))
 
-    def _table(self, settings: Settings) -> Table:
+    def table(self, settings: Settings) -> Table:
+        """The sampler's table for a picture.
+
+        Raises:
+            SettingError: the sampler cannot take that many steps.
+        """
         return make_table(settings.sampler, settings.schedule, settings.steps, self._noise_schedule)
 
     def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
         taken = sum(slot.entries for slot in running)
         return taken + (1 if settings.cfg == 1 else 2) <= self._max_batch
 
-    def _start(self, settings: Settings, table: Table) -> Slot:
+    def start(self, settings: Settings, table: Table) -> Slot:
+        """Encode a picture's text and make its run, which the denoiser then takes.
+
+        Raises:
+            SettingError: the prompts take more text than the bundle was exported for.
+            BackendError: the engine fails.
+        """
         latents = self.bundle.manifest.latents
         shape = (
             latents.channels,
@@ -192,5 +204,10 @@ class Pipeline:
                 f"bundle was exported for {most}. Shorten them."
             )
 
-    def _finish(self, latents: Latents, settings: Settings) -> Picture:
+    def finish(self, latents: Latents, settings: Settings) -> Picture:
+        """Decode a run's latents.
+
+        Raises:
+            BackendError: the engine fails, or the model overflows.
+        """
         return Picture(self._decoder.decode(latents), settings, self._origin)
