@@ -1,6 +1,7 @@
 """Which backends there are, which of them work here, and which one `auto` takes."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,10 +45,17 @@ class Choice:
     reason: str
 
 
-_MODULES = {
-    "openvino": "engines.backends.openvino",
-    "cpu": "engines.backends.cpu",
+_BACKENDS = {
+    "cuda": "engines.backends.cuda:BACKEND",
+    "cuda-graph": "engines.backends.cuda:BACKEND_WITH_GRAPHS",
+    "ort-tensorrt-rtx": "engines.backends.ort_tensorrt_rtx:BACKEND",
+    "openvino": "engines.backends.openvino:BACKEND",
+    "cpu": "engines.backends.cpu:BACKEND",
 }
+"""Where each backend is, the fastest first: the order in which `auto` tries."""
+
+_BY_NAME_ONLY = frozenset({"cuda-graph", "ort-tensorrt-rtx"})
+"""What `auto` leaves alone: each costs memory or a long start that has to be wanted."""
 
 OPENVINO_FROM_BYTES = 100_000_000
 """Below this size of UNet, compiling for OpenVINO costs more seconds than it ever saves."""
@@ -55,7 +63,7 @@ OPENVINO_FROM_BYTES = 100_000_000
 
 def backend_names() -> list[str]:
     """Every name that `--backend` takes, `auto` first."""
-    return [AUTO, *_MODULES]
+    return [AUTO, *_BACKENDS]
 
 
 def choose_backend(name: str, bundle: Bundle) -> Choice:
@@ -75,13 +83,15 @@ def choose_backend(name: str, bundle: Bundle) -> Choice:
 
 
 def survey(bundle: Bundle) -> dict[str, str]:
-    """For each backend, `available` or why it is not, in the order in which `auto` tries."""
-    return {name: _load(name).unavailable(bundle) or "available" for name in _MODULES}
+    """For each backend, `available` or why it is not, the fastest first."""
+    return {name: _load(name).unavailable(bundle) or "available" for name in _BACKENDS}
 
 
 def _choose_automatically(bundle: Bundle) -> Choice:
-    passed: list[str] = []
-    for name in _MODULES:
+    passed: dict[str, list[str]] = {}
+    for name in _BACKENDS:
+        if name in _BY_NAME_ONLY:
+            continue
         backend = _load(name)
         reason = backend.unavailable(bundle)
         if reason is None and name == "openvino":
@@ -89,16 +99,22 @@ def _choose_automatically(bundle: Bundle) -> Choice:
             if size < OPENVINO_FROM_BYTES:
                 reason = f"its compilation does not pay for a UNet of {size / 1e6:.0f} MB"
         if reason is None:
-            why = "the fastest here" + (f" ({'; '.join(passed)})" if passed else "")
+            why = "the fastest here" + (f" ({_listed(passed)})" if passed else "")
             return Choice(backend, why)
-        passed.append(f"not {name}: {reason}")
+        passed.setdefault(reason, []).append(name)
     raise BackendError(
-        "No backend works here: " + "; ".join(passed) + ". Run: pip install 'fracture-sd[cpu]'"
+        f"No backend works here: {_listed(passed)}. Run: pip install 'fracture-sd[cpu]'"
     )
 
 
+def _listed(passed: Mapping[str, list[str]]) -> str:
+    """Why backends were passed over, each reason once."""
+    return "; ".join(f"not {', '.join(names)}: {reason}" for reason, names in passed.items())
+
+
 def _load(name: str) -> Backend:
-    if name not in _MODULES:
+    if name not in _BACKENDS:
         raise SettingError(f"No backend {name!r}; choose one of {', '.join(backend_names())}.")
-    backend: Backend = importlib.import_module(_MODULES[name]).BACKEND
+    module, _, attribute = _BACKENDS[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), attribute)
     return backend

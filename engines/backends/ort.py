@@ -1,4 +1,4 @@
-"""ONNX Runtime: the session that its execution providers share."""
+"""ONNX Runtime: loading a graph, and the session that its CPU providers share."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,32 +15,64 @@ _OUT_OF_MEMORY = re.compile(
 )
 """How ONNX Runtime's arenas, CUDA and the C++ library say it; it has no error code for it."""
 
+Configure = Callable[[onnxruntime.SessionOptions], None]
+"""Puts entries, and plugins with their devices, into a session's options."""
+
+
+def load_graph(
+    bundle: Bundle,
+    component: str,
+    provider: str,
+    configure: Configure,
+    built_in: Mapping[str, str] | None = None,
+) -> onnxruntime.InferenceSession:
+    """Load a component's graph on one provider.
+
+    Args:
+        bundle: the bundle.
+        component: the component's name.
+        provider: the provider that has to be the active one.
+        configure: puts the provider into the options, where it is a plugin.
+        built_in: the options of a provider that is part of ONNX Runtime.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph, or took another provider.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    configure(options)
+    path = str(bundle.graph(component))
+    providers = None if built_in is None else [(provider, dict(built_in))]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime has no public base class for its errors
+        raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
+    active = session.get_providers()
+    if active[0] != provider:
+        raise BackendError(
+            f"ONNX Runtime loaded {path} on {active[0]} instead of {provider}. "
+            "Choose another --backend or repair the installation."
+        )
+    return session
+
+
+def run_error(error: Exception, where: str = "") -> BackendError:
+    """What a failed run means to the user.
+
+    Args:
+        error: what ONNX Runtime raised.
+        where: after "ONNX Runtime failed while running", such as " on the GPU".
+    """
+    kind = OutOfMemoryError if _OUT_OF_MEMORY.search(str(error)) else BackendError
+    return kind(f"ONNX Runtime failed while running{where}: {error}")
+
 
 class OrtSession(Session):
-    """One graph in ONNX Runtime, on the provider that `configure` puts into the options."""
+    """One graph in ONNX Runtime, fed from and answered into the machine's main memory."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        component: str,
-        provider: str,
-        configure: Callable[[onnxruntime.SessionOptions], None],
-    ) -> None:
+    def __init__(self, bundle: Bundle, component: str, provider: str, configure: Configure) -> None:
         super().__init__(bundle.component(component))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        configure(options)
-        path = str(bundle.graph(component))
-        try:
-            self._session: Any = onnxruntime.InferenceSession(path, options)
-        except Exception as error:  # ONNX Runtime has no public base class for its errors
-            raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
-        active = self._session.get_providers()
-        if active[0] != provider:
-            raise BackendError(
-                f"ONNX Runtime loaded {path} on {active[0]} instead of {provider}. "
-                "Choose another --backend or repair the installation."
-            )
+        self._session: Any = load_graph(bundle, component, provider, configure)
         self._names = [tensor.name for tensor in self.outputs]
         self._bound: dict[str, Array] = {}
 
@@ -49,8 +81,7 @@ class OrtSession(Session):
         try:
             arrays = self._session.run(self._names, self._bound)
         except Exception as error:
-            kind = OutOfMemoryError if _OUT_OF_MEMORY.search(str(error)) else BackendError
-            raise kind(f"ONNX Runtime failed while running: {error}") from error
+            raise run_error(error) from error
         return dict(zip(self._names, arrays, strict=True))
 
     def close(self) -> None:

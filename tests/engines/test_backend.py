@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import backend, layout
+from engines import backend, cuda_driver, layout
 from engines.bundle import Bundle
 from engines.errors import BackendError, SettingError
 from engines.manifest import FileEntry, Latents, Manifest
@@ -26,13 +26,40 @@ def test_weights_are_a_graph_and_its_data() -> None:
 
 
 def test_unknown_name_lists_the_names() -> None:
-    with pytest.raises(SettingError, match="No backend 'gpu'; choose one of auto, openvino, cpu"):
+    with pytest.raises(
+        SettingError, match=r"No backend 'gpu'; choose one of auto, .*, openvino, cpu\."
+    ):
         backend.choose_backend("gpu", _bundle(1_000_000))
 
 
 def test_auto_takes_openvino_for_a_large_unet() -> None:
     choice = backend.choose_backend("auto", _bundle(1_700_000_000))
-    assert (choice.backend.name, choice.reason) == ("openvino", "the fastest here")
+    assert choice.backend.name == "openvino"
+    assert choice.reason.startswith("the fastest here")
+    assert "not openvino" not in choice.reason
+
+
+def test_auto_gives_a_reason_that_several_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("cuda.CudaBackend", "cpu.CpuBackend"):
+        monkeypatch.setattr(f"engines.backends.{kind}.unavailable", lambda *_: "it is Monday")
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    with pytest.raises(BackendError, match=r"here: not cuda, cpu: it is Monday; not openvino: the"):
+        backend.choose_backend("auto", _bundle(1_700_000_000))
+
+
+@pytest.mark.parametrize("name", ["cuda", "ort-tensorrt-rtx"])
+def test_a_gpu_backend_without_a_driver_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_LIBRARY", "libcuda-that-is-not-there.so.1")
+    cuda_driver.probe_driver.cache_clear()
+    with pytest.raises(BackendError, match=f"backend {name} cannot be used: there is no NVIDIA"):
+        backend.choose_backend(name, _bundle(1_700_000_000))
+    cuda_driver.probe_driver.cache_clear()
+
+
+def test_auto_leaves_alone_what_has_to_be_wanted() -> None:
+    reason = backend.choose_backend("auto", _bundle(16_000_000)).reason
+    assert "cuda-graph" not in reason
+    assert "ort-tensorrt-rtx" not in reason
 
 
 def test_auto_says_why_it_passed_over_openvino() -> None:

@@ -1,47 +1,15 @@
 """ONNX Runtime's sessions on a graph of two nodes: same numbers, no silent fallback."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from engines.backend import Backend
 from engines.backends.cpu import CpuBackend
 from engines.backends.openvino import OpenVinoBackend
 from engines.bundle import Bundle
 from engines.errors import BackendError, OutOfMemoryError
-from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, TensorSpec
-
-SHAPE: tuple[int | str, ...] = ("batch", 3)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    """A bundle whose UNet computes relu(sample + bias)."""
-    sample, bias, out = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, list(SHAPE))
-        for name in ("sample", "bias", "out_sample")
-    )
-    nodes = [
-        helper.make_node("Add", ["sample", "bias"], ["sum"]),
-        helper.make_node("Relu", ["sum"], ["out_sample"]),
-    ]
-    graph = helper.make_graph(nodes, "tiny", [sample, bias], [out])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    (tmp_path / "unet").mkdir()
-    onnx.save(model, tmp_path / "unet" / "model.onnx")
-    spec = ComponentSpec(
-        "unet/model.onnx",
-        "float32",
-        inputs=(TensorSpec("sample", "float32", SHAPE), TensorSpec("bias", "float32", SHAPE)),
-        outputs=(TensorSpec("out_sample", "float32", SHAPE),),
-    )
-    files = {"unet/model.onnx": FileEntry(1, "0" * 64)}
-    return Bundle(
-        tmp_path, Manifest("tiny", "0", {}, Latents(4, 8, 1.0), {"unet": spec}, files=files)
-    )
 
 
 @pytest.mark.parametrize("backend", [CpuBackend(), OpenVinoBackend()], ids=lambda b: b.name)
