@@ -81,8 +81,7 @@ def _load() -> ctypes.CDLL:
         return ctypes.CDLL(_LIBRARY)
     except OSError as error:
         raise BackendError(
-            f"there is no NVIDIA driver here ({error}); install it, and pass --gpus all to a "
-            "container"
+            f"{_LIBRARY} does not load: no NVIDIA driver, or a container without --gpus"
         ) from error
 
 

@@ -108,9 +108,7 @@ class OrtDeviceSession(Session):
         self._place_outputs(binding)
         recorded = self._graphs < MOST_GRAPHS
         self._graphs += recorded  # never an id twice: one may be left from a failed recording
-        options.add_run_config_entry(
-            self._graph_id, str(self._graphs) if recorded else _NO_GRAPH
-        )
+        options.add_run_config_entry(self._graph_id, str(self._graphs) if recorded else _NO_GRAPH)
         return _Call(binding, options)
 
     def _place_outputs(self, binding: Any) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from engines.backend import Backend
 from engines.backends.cpu import CpuBackend
