@@ -20,7 +20,7 @@ class Batch:
         self.entries = sum(slot.entries for slot in slots)
         text = slots[0].embeddings[0].shape
         self.slots = tuple(slots)
-        self._sample = np.empty((self.entries, *slots[0].latents.shape), dtype)
+        self._sample = np.empty((self.entries, *slots[0].sample_shape), dtype)
         self._timestep = np.empty(self.entries, np.float32)
         self._embeddings = np.empty((self.entries, *text), dtype)
         self._written: list[Embeddings | None] = [None] * self.entries
@@ -68,7 +68,7 @@ def form_batches(slots: list[Slot], max_batch: int) -> list[list[Slot]]:
     """
     groups: dict[tuple[int, ...], list[list[Slot]]] = {}
     for slot in slots:
-        key = (*slot.latents.shape, *slot.embeddings[0].shape)
+        key = (*slot.sample_shape, *slot.embeddings[0].shape)
         batches = groups.setdefault(key, [[]])
         taken = sum(other.entries for other in batches[-1])
         if taken and taken + slot.entries > max_batch:

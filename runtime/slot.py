@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engines.errors import BackendError, InternalError
 from engines.session import Array
 from runtime.conditioning import Conditioning, Embeddings, needs_negative
+from runtime.known import KnownLatents
 from runtime.samplers.table import Table, advance, scratch_for
 
 Latents = NDArray[np.float32]
@@ -46,6 +47,8 @@ class Slot:
         conditioning: Conditioning,
         guidance: float,
         noise: NoiseStream,
+        known: KnownLatents | None = None,
+        mask_channels: Latents | None = None,
     ) -> None:
         """Stand at the table's first row.
 
@@ -55,6 +58,9 @@ class Slot:
             conditioning: the prompts' embeddings at each row of the table.
             guidance: the guidance scale.
             noise: the stream that samplers with noise draw from.
+            known: what the run keeps of a picture; None where it keeps nothing.
+            mask_channels: [c, h, w], what an inpainting UNet sees beside the latents; None for
+                every other UNet.
 
         Raises:
             InternalError: the embeddings do not fit each other, the table or the guidance.
@@ -63,6 +69,8 @@ class Slot:
         self.row = 0
         self.guidance = guidance
         self.noise = noise
+        self._known = known
+        self._mask_channels = mask_channels
         self._guided = needs_negative(conditioning.weights, guidance)
         self._factors = tuple(np.float32(guidance * weight) for weight in conditioning.weights)
         self._texts = _texts(conditioning, self._guided, table.rows)
@@ -89,19 +97,29 @@ class Slot:
         """What each of those entries sees at this row; the negative prompt first, if it counts."""
         return self._texts[self.row]
 
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """The shape of what the UNet sees of a run, [channels, h, w]."""
+        channels, height, width = self.latents.shape
+        extra = 0 if self._mask_channels is None else len(self._mask_channels)
+        return channels + extra, height, width
+
     def write_inputs(self, sample: Array, timestep: Array) -> None:
         """Write what the UNet sees at this row into `entries` entries of its batch.
 
         Args:
-            sample: [entries, C, h, w], in the graph's dtype.
+            sample: [entries, *sample_shape], in the graph's dtype.
             timestep: [entries], float32.
         """
+        channels = len(self.latents)
         np.multiply(
             self.latents,
             np.float32(self.table.input_scale[self.row]),
-            out=sample[0],
+            out=sample[0, :channels],
             casting="same_kind",
         )
+        if self._mask_channels is not None:
+            sample[0, channels:] = self._mask_channels
         sample[1:] = sample[0]
         timestep[:] = self.table.timesteps[self.row]
 
@@ -142,6 +160,8 @@ class Slot:
             self._drawn[...] = self.noise.draw(self.latents.shape)
         advance(self.table, self.row, self._terms, self._scratch)
         self.row += 1
+        if self._known is not None:
+            self._known.restore(self.latents, self.table, self.row)
 
 
 def _texts(
