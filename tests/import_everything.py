@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-OPTIONAL = frozenset({"engines.backends.trt", "engines.backends.cuda"})
+OPTIONAL = frozenset({"engines.backends.trt"})
 """Modules that import an engine library which is not installed everywhere."""
 
 
