@@ -128,8 +128,8 @@ def _missing(kind: str, path: Path) -> str:
 
 def _download_file(url: str, name: str, sha256: str, *, progress: bool) -> Path:
     try:
-        from convert.downloads.cache import cache_directory
         from convert.downloads.fetch import fetch
+        from engines.cache import cache_directory
     except ImportError as error:
         raise MissingExtraError(str(error.name), "convert", "A download") from None
     return fetch(url, cache_directory(), sha256=sha256, name=name, progress=progress)

@@ -1,4 +1,4 @@
-"""Any number of entries through a graph whose batch is fixed."""
+"""Any number of entries through a graph that takes only so many, or only that many."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,16 +11,32 @@ from engines.manifest import ComponentSpec, TensorSpec
 from engines.session import Array, Session
 
 
-def open_to_any_batch(session: Session, component: str, spec: ComponentSpec) -> Session:
-    """The session itself where its batch is dynamic, else one that takes any batch for it."""
+def open_to_any_batch(
+    session: Session, component: str, spec: ComponentSpec, most: int | None = None
+) -> Session:
+    """The session itself where it takes any batch, else one that takes any batch for it.
+
+    Args:
+        session: the graph.
+        component: which component it is.
+        spec: what the bundle says of it; its batch may be fixed.
+        most: the most entries that the backend takes in one call, where there is a limit.
+    """
     size = fixed_axes(component, spec).get("batch")
-    return session if size is None else _AnyBatch(session, component, spec, size)
+    if size is not None:
+        return _AnyBatch(session, component, spec, size, fill=True)
+    return session if most is None else _AnyBatch(session, component, spec, most, fill=False)
 
 
 class _AnyBatch(Session):
-    """Splits what it is fed into batches of one size, the last filled up with its last entry."""
+    """Splits what it is fed into batches of one size.
 
-    def __init__(self, session: Session, component: str, spec: ComponentSpec, size: int) -> None:
+    With `fill`, the last one is filled up with its last entry; else it is as small as it is.
+    """
+
+    def __init__(
+        self, session: Session, component: str, spec: ComponentSpec, size: int, *, fill: bool
+    ) -> None:
         declared = layout.COMPONENTS[component]
         super().__init__(
             replace(
@@ -31,19 +47,27 @@ class _AnyBatch(Session):
         )
         self._session = session
         self._size = size
+        self._fill = fill
+        self._whole = False
         self._bound: dict[str, Array] = {}
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         self._bound.update(feeds)
         entries = len(next(iter(self._bound.values())))
-        parts = [self._run_batch(begin) for begin in range(0, entries, self._size)]
+        if entries <= self._size and not self._fill:
+            changed = feeds if self._whole else self._bound
+            self._whole = True
+            return self._session.run(changed)
+        self._whole = False
+        parts = [self._run_batch(begin, entries) for begin in range(0, entries, self._size)]
         return {
             tensor.name: np.concatenate([part[tensor.name] for part in parts])[:entries]
             for tensor in self.outputs
         }
 
-    def _run_batch(self, begin: int) -> dict[str, Array]:
-        places = range(begin, begin + self._size)
+    def _run_batch(self, begin: int, entries: int) -> dict[str, Array]:
+        end = begin + self._size
+        places = range(begin, end if self._fill else min(end, entries))
         feeds = {name: array.take(places, 0, mode="clip") for name, array in self._bound.items()}
         return {name: array.copy() for name, array in self._session.run(feeds).items()}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engines import layout
+from engines.axes import Limits
 from engines.bundle import Bundle
 from engines.errors import BackendError, SettingError
 
@@ -28,6 +29,9 @@ class Backend(Protocol):
 
     def unavailable(self, bundle: Bundle) -> str | None:
         """Why this machine or bundle cannot use the backend, and what would change that."""
+
+    def limits(self, bundle: Bundle) -> Limits:
+        """The sizes that the bundle's graphs take on this backend."""
 
     def open_session(self, bundle: Bundle, component: str) -> "Session":
         """Load one component's graph.

@@ -11,10 +11,8 @@ import numpy as np
 
 from engines import layout
 from engines.any_batch import open_to_any_batch
-from engines.axes import fixed_axes
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
-from engines.errors import SettingError
 from engines.session import Session
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
@@ -26,6 +24,7 @@ from runtime.request import Request, Settings, settle
 from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
+from runtime.sizes import check_size, check_tokens
 from runtime.slot import Latents, Slot
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
@@ -50,7 +49,8 @@ class Pipeline:
     def __init__(self, bundle: Bundle, choice: Choice, max_batch: int = MAX_BATCH) -> None:
         self.bundle = bundle
         self.choice = choice
-        self._max_batch = max_batch
+        self._limits = choice.backend.limits(bundle)
+        self._max_batch = min(max_batch, self._limits.most(layout.UNET, "batch") or max_batch)
         self._sessions: list[Session] = []
         manifest = bundle.manifest
         self._origin = Origin(manifest.name, manifest.identity, choice.backend.name)
@@ -73,10 +73,16 @@ class Pipeline:
         return cls(bundle, choose_backend(backend, bundle), max_batch)
 
     def settle(self, requests: Sequence[Request]) -> list[Settings]:
-        """The settings of every picture that the requests ask for; see `runtime.request.settle`."""
-        return [
-            settings for request in requests for settings in settle(request, self.bundle.manifest)
-        ]
+        """The settings of every picture that the requests ask for; see `runtime.request.settle`.
+
+        Raises:
+            SettingError: likewise, or the backend does not take a picture's size.
+        """
+        manifest = self.bundle.manifest
+        settled = [settings for request in requests for settings in settle(request, manifest)]
+        for settings in settled:
+            check_size(settings, self._limits, manifest.latents.downscale)
+        return settled
 
     def generate(
         self, settings: Sequence[Settings], on_step: OnStep = lambda done, total: None
@@ -153,7 +159,8 @@ class Pipeline:
     def _open(self, component: str) -> Session:
         session = self.choice.backend.open_session(self.bundle, component)
         self._sessions.append(session)
-        return open_to_any_batch(session, component, self.bundle.component(component))
+        most = self._limits.most(component, "batch")
+        return open_to_any_batch(session, component, self.bundle.component(component), most)
 
     def table(self, settings: Settings) -> Table:
         """The sampler's table for a picture.
@@ -171,7 +178,7 @@ class Pipeline:
         """Encode a picture's text and make its run, which the denoiser then takes.
 
         Raises:
-            SettingError: the prompts take more text than the bundle was exported for.
+            SettingError: the prompts take more text than the UNet takes.
             BackendError: the engine fails.
         """
         latents = self.bundle.manifest.latents
@@ -186,23 +193,13 @@ class Pipeline:
         wanted, unwanted = self._encoder.encode(
             settings.prompt, settings.negative if guided else None, settings.clip_skip
         )
-        self._check_length(len(wanted))
+        check_tokens(len(wanted), settings, self._limits, latents.downscale)
         conditioning = Conditioning(
             (1.0,),
             [(wanted,)] * table.rows,
             None if unwanted is None else [unwanted] * table.rows,
         )
         return Slot(table, start, conditioning, settings.cfg, noise)
-
-    def _check_length(self, tokens: int) -> None:
-        """Refuse a prompt that takes more text than the UNet was exported for."""
-        spec = self.bundle.component(layout.UNET)
-        most = fixed_axes(layout.UNET, spec).get("tokens", tokens)
-        if tokens != most:
-            raise SettingError(
-                f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the "
-                f"bundle was exported for {most}. Shorten them."
-            )
 
     def finish(self, latents: Latents, settings: Settings) -> Picture:
         """Decode a run's latents.

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from convert.downloads.address import Address
+from engines.cache import VARIABLE
 from engines.errors import OutputError
 from engines.fields import FieldError, parse_fields
 from engines.publish import publish_file
 
-VARIABLE: Final = "FRACTURE_SD_CACHE"
 MARGIN: Final = 256 << 20
 """Bytes that a download leaves free on the disk."""
 
@@ -35,25 +35,6 @@ _REVISION: Final = 1
 _POLL_S: Final = 0.1
 _LOGGER = logging.getLogger(__name__)
 _Content = TypeVar("_Content")
-
-
-def cache_directory() -> Path:
-    """Where downloads are kept: $FRACTURE_SD_CACHE, else the user's cache directory (XDG).
-
-    Raises:
-        OutputError: the user has no home directory.
-    """
-    if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).expanduser().absolute()
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if base.is_absolute():
-        return base / "fracture-sd"
-    try:
-        return Path.home() / ".cache" / "fracture-sd"
-    except RuntimeError:
-        raise OutputError(
-            f"There is no home directory for downloads. Set {VARIABLE} to a directory."
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def fetch(
 
     Args:
         url: its http or https address. A token in a `token=` field is taken out of it.
-        cache: the directory of all downloads, see `cache.cache_directory`.
+        cache: the directory of all downloads, see `engines.cache.cache_directory`.
         sha256: the expected hash as 64 lower-case hexadecimal digits, or empty for any content.
         name: the file's name in the cache, or empty for the server's.
         limits: how long to wait, how often to try.

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.session import Session
@@ -22,6 +23,10 @@ class CpuBackend:
         except ImportError:
             return "the package onnxruntime is not installed; run: pip install 'fracture-sd[cpu]'"
         return None
+
+    def limits(self, bundle: Bundle) -> Limits:
+        """What the graphs were exported for."""
+        return fixed_limits(bundle.manifest)
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         """Load one component."""

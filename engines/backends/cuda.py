@@ -6,6 +6,7 @@ import io
 import logging
 from typing import Final
 
+from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.cuda_driver import no_gpu_reason, probe_driver
@@ -62,6 +63,10 @@ class CudaBackend:
                 f"other); {_INSTALL}"
             )
         return _library_fault(onnxruntime.cuda_version)
+
+    def limits(self, bundle: Bundle) -> Limits:
+        """What the graphs were exported for."""
+        return fixed_limits(bundle.manifest)
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         """Load one component; only shapes may be computed on the CPU."""

@@ -3,6 +3,7 @@
 import functools
 from typing import Final
 
+from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.errors import BackendError
@@ -28,6 +29,10 @@ class OpenVinoBackend:
                 "pip install 'fracture-sd[cpu]' (x86-64 only)"
             )
         return None
+
+    def limits(self, bundle: Bundle) -> Limits:
+        """What the graphs were exported for."""
+        return fixed_limits(bundle.manifest)
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         """Load one component; no node of it may fall back to another provider."""

@@ -9,6 +9,7 @@ import functools
 from typing import Final
 
 from engines import layout
+from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.cuda_driver import no_gpu_reason, probe_driver
@@ -64,6 +65,17 @@ class OrtTensorRtRtxBackend:
                 "run: pip install 'fracture-sd[ort-tensorrt-rtx]'"
             )
         return None
+
+    def limits(self, bundle: Bundle) -> Limits:
+        """`PROFILE`, and what the graphs were exported for."""
+        profile = {axis: (least, most) for axis, (least, _, most) in PROFILE.items()}
+        fixed = fixed_limits(bundle.manifest)
+        return Limits(
+            {
+                component: tuple({**profile, **ranges} for ranges in alternatives)
+                for component, alternatives in fixed.components.items()
+            }
+        )
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         """Compile one component for the GPU; no node of it may run elsewhere."""

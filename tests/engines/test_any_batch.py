@@ -8,7 +8,7 @@ import pytest
 
 from engines import layout
 from engines.any_batch import open_to_any_batch
-from engines.axes import fixed_axes, fixed_sizes
+from engines.axes import Limits, fixed_axes, fixed_limits, fixed_sizes, input_ranges
 from engines.errors import InternalError
 from engines.manifest import ComponentSpec, Latents, Manifest, TensorSpec
 from engines.session import Array, Session
@@ -89,6 +89,73 @@ def test_other_sizes_stay_fixed() -> None:
 def test_dynamic_batch_is_left_alone() -> None:
     session = Adder(DYNAMIC)
     assert open_to_any_batch(session, layout.UNET, DYNAMIC) is session
+
+
+class Counter(Session):
+    """Adds 1 to its samples, and remembers what it was fed."""
+
+    def __init__(self) -> None:
+        super().__init__(DYNAMIC)
+        self.fed: list[list[str]] = []
+        self.batches: list[int] = []
+        self._bound: dict[str, Array] = {}
+
+    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        self._bound.update({name: array.copy() for name, array in feeds.items()})
+        self.fed.append(sorted(feeds))
+        self.batches.append(len(self._bound["sample"]))
+        return {"out_sample": self._bound["sample"] + 1}
+
+    def close(self) -> None:
+        self.fed.append(["closed"])
+
+
+def test_more_entries_than_the_backend_takes_go_in_parts() -> None:
+    inner = Counter()
+    with open_to_any_batch(inner, layout.UNET, DYNAMIC, most=3) as session:
+        for entries in (2, 7, 3):
+            sample = np.random.default_rng(entries).normal(size=(entries, 4, 3, 5))
+            sample = sample.astype(np.float32)
+            found = session.run({"sample": sample})["out_sample"]
+            np.testing.assert_array_equal(found, sample + 1)
+        assert inner.batches == [2, 3, 3, 1, 3]
+        session.run({})
+    assert inner.fed == [["sample"]] * 5 + [[], ["closed"]], "what is bound crosses no bus again"
+
+
+def test_limits_hold_together_or_not_at_all() -> None:
+    narrow = {"height": (8, 8), "width": (8, 16), "batch": (1, 16)}
+    wide = {"height": (4, 32), "width": (4, 6), "batch": (1, 4)}
+    limits = Limits({layout.UNET: (narrow, wide), layout.VAE_DECODER: ({},)})
+    assert limits.take(layout.UNET, {"height": 8, "width": 16})
+    assert limits.take(layout.UNET, {"height": 32, "width": 4})
+    assert not limits.take(layout.UNET, {"height": 32, "width": 16}), "each fits, not both"
+    assert limits.take(layout.UNET, {"height": 8, "width": 16, "tokens": 10**6})
+    assert limits.take(layout.VAE_DECODER, {"height": 1})
+    assert limits.take(layout.TEXT_ENCODER, {"batch": 99})
+    assert limits.most(layout.UNET, "batch") == 4
+    assert limits.most(layout.UNET, "tokens") is None
+    assert limits.most(layout.TEXT_ENCODER, "batch") is None
+
+
+def test_ranges_of_an_axis_are_what_all_inputs_have_in_common() -> None:
+    shapes = {
+        "sample": ((1, 4, 32, 40), (8, 4, 128, 96)),
+        "timestep": ((2,), (16,)),
+        "encoder_hidden_states": ((1, 77, 8), (8, 308, 8)),
+    }
+    assert input_ranges(layout.UNET, shapes) == {
+        "batch": (2, 8),
+        "height": (32, 128),
+        "width": (40, 96),
+        "tokens": (77, 308),
+    }
+
+
+def test_fixed_graphs_limit_all_but_the_batch() -> None:
+    manifest = Manifest("look", "", {}, Latents(4, 8, 1.0), {layout.UNET: SPEC}, {})
+    (ranges,) = fixed_limits(manifest).components[layout.UNET]
+    assert ranges == {"height": (3, 3), "width": (5, 5), "tokens": (77, 77)}
 
 
 def test_fixed_axes_are_those_that_the_layout_names() -> None:

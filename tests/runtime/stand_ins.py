@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engines import layout
+from engines.axes import Limits, fixed_limits
 from engines.bundle import Bundle, open_bundle
 from engines.manifest import (
     ComponentSpec,
@@ -151,6 +152,9 @@ class StandInBackend:
     def unavailable(self, bundle: Bundle) -> str | None:
         return None
 
+    def limits(self, bundle: Bundle) -> Limits:
+        return fixed_limits(bundle.manifest)
+
     def open_session(self, bundle: Bundle, component: str) -> Session:
         assert component not in self.sessions, "loaded twice"
         self.sessions[component] = StandInSession(component)
@@ -165,6 +169,9 @@ class _FreshBackend:
 
     def unavailable(self, bundle: Bundle) -> str | None:
         return None
+
+    def limits(self, bundle: Bundle) -> Limits:
+        return fixed_limits(bundle.manifest)
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         return StandInSession(component)

@@ -16,7 +16,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with bundles/look in it, and stand-ins as the only backend."""
     write_bundle(tmp_path / "bundles" / "look")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backend, "_MODULES", {"stand-in": "tests.runtime.stand_ins"})
+    monkeypatch.setattr(backend, "_BACKENDS", {"stand-in": "tests.runtime.stand_ins:BACKEND"})
     return tmp_path
 
 

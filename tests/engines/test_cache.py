@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.downloads.cache import cache_directory
+from engines.cache import cache_directory
 
 
 def test_the_users_choice_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

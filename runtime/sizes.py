@@ -1,0 +1,83 @@
+"""Whether the backend takes what a picture asks for, told before any work is done for it."""
+
+from collections.abc import Iterable
+
+from engines import layout
+from engines.axes import Limits, Ranges
+from engines.errors import SettingError
+from runtime.request import Settings
+
+
+def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
+    """Make sure that a picture's size can be computed.
+
+    Args:
+        settings: the picture's.
+        limits: what the backend takes.
+        downscale: pixels per latent.
+
+    Raises:
+        SettingError: it cannot; the message has the sizes that can.
+    """
+    size = _latent_size(settings, downscale)
+    for component in (layout.UNET, layout.VAE_DECODER):
+        if not limits.take(component, size):
+            allowed = _unique(
+                _size_range(ranges, downscale) for ranges in limits.components[component]
+            )
+            raise SettingError(
+                f"The size {settings.width}x{settings.height} is not possible on this backend: its "
+                f"{component} takes {allowed}. Choose such a size, or another --backend."
+            )
+
+
+def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int) -> None:
+    """Make sure that a picture's prompts are not too long for the UNet, at its size.
+
+    Args:
+        tokens: of the longer one of its prompts, in whole chunks.
+        settings: the picture's.
+        limits: what the backend takes.
+        downscale: pixels per latent.
+
+    Raises:
+        SettingError: they are; the message has the lengths that can be computed.
+    """
+    size = _latent_size(settings, downscale)
+    if limits.take(layout.UNET, {"tokens": tokens, **size}):
+        return
+    allowed = _unique(
+        _range(ranges["tokens"])
+        for ranges in limits.components[layout.UNET]
+        if "tokens" in ranges and Limits({layout.UNET: (ranges,)}).take(layout.UNET, size)
+    )
+    raise SettingError(
+        f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the UNet takes "
+        f"{allowed} at this size. Shorten them, or choose another --backend."
+    )
+
+
+def _latent_size(settings: Settings, downscale: int) -> dict[str, int]:
+    return {"height": settings.height // downscale, "width": settings.width // downscale}
+
+
+def _size_range(ranges: Ranges, downscale: int) -> str:
+    """Widths and heights in pixels, as in 512x512 or 256x256 to 1024x1024."""
+    (low, high), (left, right) = (
+        tuple(end * downscale for end in ranges[axis]) if axis in ranges else (None, None)
+        for axis in ("height", "width")
+    )
+    least, most = (f"{_or_any(w)}x{_or_any(h)}" for w, h in ((left, low), (right, high)))
+    return least if least == most else f"{least} to {most}"
+
+
+def _or_any(side: int | None) -> str:
+    return "any" if side is None else str(side)
+
+
+def _range(ends: tuple[int, int]) -> str:
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def _unique(texts: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))
