@@ -84,6 +84,25 @@ class NoiseSchedule:
         alphas = np.float32(1) - betas
         return np.cumprod(alphas, dtype=np.float64).astype(np.float32).astype(np.float64)
 
+    @property
+    def last_timestep(self) -> int:
+        """The timestep of most noise."""
+        return self.num_train_timesteps - 1
+
+    def alpha_at(self, timestep: int, *, ends_at_one: bool = True) -> float:
+        """The cumulative alpha at a timestep, the last one's beyond it.
+
+        Args:
+            timestep: any; below 0 is the end of a run.
+            ends_at_one: whether that is no noise at all or timestep 0's, where the model's
+                configuration does not say.
+        """
+        if timestep >= 0:
+            return float(self.alphas_cumprod[min(timestep, self.last_timestep)])
+        set_to_one = self.set_alpha_to_one
+        one = ends_at_one if set_to_one is None else set_to_one
+        return 1.0 if one else float(self.alphas_cumprod[0])
+
     @cached_property
     def sigmas(self) -> NDArray[np.float64]:
         """The noise-to-signal ratio at each timestep, rising, [num_train_timesteps]."""

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.stochasticity import DEFAULT, Stochasticity
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 DISTILLED_STEPS = 50
 TCD_GAMMA = 0.3
-"""How far TCD steps beyond the next timestep before it adds noise; diffusers' default eta."""
+"""TCD's own eta, diffusers' default: how far it steps beyond the next timestep, to add noise."""
 _SIGMA_DATA = 0.5
 _TIMESTEP_SCALING = 10.0
 
@@ -26,7 +27,7 @@ def lcm(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: in
 
     Args:
         noise_schedule: the model's.
-        schedule: normal.
+        schedule: model.
         steps: how many, at most 50.
         first_step: where the run starts.
 
@@ -52,22 +53,30 @@ def lcm(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: in
     return table_from_rows("LCM", schedule, rows, initial_noise_scale=1.0)
 
 
-def tcd(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int) -> Table:
+def tcd(
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    first_step: int,
+    stochasticity: Stochasticity = DEFAULT,
+) -> Table:
     """Strategic stochastic sampling: Zheng et al. 2024, arXiv:2402.19159.
 
     DDIM's step to an earlier timestep than the next, then noise up to the next.
 
     Args:
         noise_schedule: the model's.
-        schedule: normal.
+        schedule: model.
         steps: how many, at most 50.
         first_step: where the run starts.
+        stochasticity: eta, the paper's gamma, by itself 0.3.
 
     Raises:
         SettingError: there are more steps than the distillation had.
     """
     timesteps = np.append(_distilled_timesteps("TCD", noise_schedule, steps), 0)
-    targets = np.floor(np.float32(1 - TCD_GAMMA) * timesteps.astype(np.float32)).astype(int)
+    share = np.float32(1 - stochasticity.eta_or(TCD_GAMMA))
+    targets = np.floor(share * timesteps.astype(np.float32)).astype(int)
     alphas = noise_schedule.alphas_cumprod
     x, prediction, noise = basis(history=0)
     rows = []
@@ -77,11 +86,12 @@ def tcd(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: in
         target = alphas[targets[step + 1]]
         denoised = (x - sigma * prediction) / alpha
         x_next = math.sqrt(target) * denoised + math.sqrt(1 - target) * prediction
-        last = step == steps - 1
-        if not last:
+        up = 0.0
+        if step < steps - 1:
             kept = alphas[timesteps[step + 1]] / target
-            x_next = math.sqrt(kept) * x_next + math.sqrt(1 - kept) * noise
-        rows.append(Row(timestep, 1.0, (x_next,), step, (alpha, sigma), not last))
+            up = math.sqrt(1 - kept)
+            x_next = math.sqrt(kept) * x_next + up * noise
+        rows.append(Row(timestep, 1.0, (x_next,), step, (alpha, sigma), up > 0))
     return table_from_rows("TCD", schedule, rows, initial_noise_scale=1.0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.levels import alpha_sigma
-from runtime.samplers.schedules import SIGMA_SEQUENCES, Grid, integer_grid
+from runtime.samplers.schedules import Grid, integer_grid
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 FEW_STEPS = 15
@@ -17,7 +17,7 @@ def deis(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
     """The multistep variant of second order, whose polynomial is a line in log rho.
 
     The history is the previous prediction. As in diffusers the run ends at the least sigma of
-    training, not at 0; a sequence of sigmas has it as its last already and stays there for the
+    training, not at 0; a sequence of sigmas that has it as its last already stays there for the
     last step.
 
     Args:
@@ -57,6 +57,6 @@ def _weight(rho: float, after: float, before: float) -> float:
 def _grid_to_least_sigma(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
     grid = integer_grid(noise_schedule, schedule, steps)
     grid.require_length("DEIS")
-    least = grid.sigmas[-2] if schedule in SIGMA_SEQUENCES else noise_schedule.sigmas[0]
+    least = min(grid.sigmas[-2], noise_schedule.sigmas[0])
     sigmas = np.append(grid.sigmas[:-1], least)
     return Grid(schedule, grid.timesteps, sigmas, grid.initial_noise_scale)

@@ -5,10 +5,17 @@ import math
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.levels import ancestral_step, input_scale
 from runtime.samplers.schedules import Grid, fractional_grid, timestep_of
+from runtime.samplers.stochasticity import DEFAULT, Stochasticity, churn
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 
-def dpm2(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int) -> Table:
+def dpm2(
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    first_step: int,
+    stochasticity: Stochasticity = DEFAULT,
+) -> Table:
     """Two calls a step, the second at the geometric mean of its sigmas: algorithm 1, r = 1/2.
 
     The history is the start of the step. The step that ends at sigma 0 has no second call.
@@ -18,12 +25,34 @@ def dpm2(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
         schedule: any.
         steps: how many.
         first_step: where the run starts.
+        stochasticity: churn, added before the step's first call.
     """
-    return _dpm2("DPM2", noise_schedule, schedule, steps, first_step, ancestral=False)
+    grid = _grid(noise_schedule, schedule, steps)
+    raised = churn(grid, noise_schedule, stochasticity, first_step)
+    x, begin, prediction, noise = basis(history=1)
+    rows = []
+    for step in range(first_step, grid.steps):
+        sigma, after = raised.sigmas[step], grid.sigmas[step + 1]
+        middle = math.sqrt(sigma * after)
+        start = (1.0, grid.sigmas[step] if step == first_step else sigma)
+        state = (x + (middle - sigma) * prediction, x)
+        rows.append(Row(raised.timesteps[step], input_scale(sigma), state, step, start))
+        if after > 0:
+            lift = raised.lifts[step + 1]
+            state = (begin + (after - sigma) * prediction + lift * noise, 0 * begin)
+            timestep, scale = timestep_of(middle, noise_schedule), input_scale(middle)
+            rows.append(Row(timestep, scale, state, step, (1.0, middle), bool(lift)))
+    return table_from_rows(
+        "DPM2", schedule, rows, grid.initial_noise_scale, raised.lifts[first_step]
+    )
 
 
 def dpm2_ancestral(
-    noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    first_step: int,
+    stochasticity: Stochasticity = DEFAULT,
 ) -> Table:
     """The same down to a lower sigma, then fresh noise up to the schedule's.
 
@@ -32,33 +61,24 @@ def dpm2_ancestral(
         schedule: any.
         steps: how many.
         first_step: where the run starts.
+        stochasticity: eta, by itself 1, and s_noise.
     """
-    return _dpm2("DPM2 a", noise_schedule, schedule, steps, first_step, ancestral=True)
-
-
-def _dpm2(
-    sampler: str,
-    noise_schedule: NoiseSchedule,
-    schedule: str,
-    steps: int,
-    first_step: int,
-    *,
-    ancestral: bool,
-) -> Table:
     grid = _grid(noise_schedule, schedule, steps)
+    eta = stochasticity.eta_or(1.0)
     x, begin, prediction, noise = basis(history=1)
     rows = []
     for step in range(first_step, grid.steps):
         sigma, after = grid.sigmas[step], grid.sigmas[step + 1]
-        down, up = ancestral_step(sigma, after) if ancestral else (after, 0.0)
+        down, up = ancestral_step(sigma, after, eta)
+        up *= stochasticity.s_noise
         middle = math.sqrt(sigma * down)
         state = (x + (middle - sigma) * prediction, x)
         rows.append(Row(grid.timesteps[step], input_scale(sigma), state, step, (1.0, sigma)))
         if down > 0:
             state = (begin + (down - sigma) * prediction + up * noise, 0 * begin)
-            timestep = timestep_of(middle, noise_schedule)
-            rows.append(Row(timestep, input_scale(middle), state, step, (1.0, middle), ancestral))
-    return table_from_rows(sampler, schedule, rows, grid.initial_noise_scale)
+            timestep, scale = timestep_of(middle, noise_schedule), input_scale(middle)
+            rows.append(Row(timestep, scale, state, step, (1.0, middle), eta > 0))
+    return table_from_rows("DPM2 a", schedule, rows, grid.initial_noise_scale)
 
 
 def _grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:

@@ -5,10 +5,17 @@ import math
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.levels import ancestral_step, input_scale
 from runtime.samplers.schedules import fractional_grid, timestep_of
+from runtime.samplers.stochasticity import DEFAULT, Stochasticity
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 
-def dpmpp_sde(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: int) -> Table:
+def dpmpp_sde(
+    noise_schedule: NoiseSchedule,
+    schedule: str,
+    steps: int,
+    first_step: int,
+    stochasticity: Stochasticity = DEFAULT,
+) -> Table:
     """Two calls a step, the second at the geometric mean of its sigmas, both with noise.
 
     The noises of a step's two halves are the increments of one Brownian motion over sigma: what
@@ -21,12 +28,14 @@ def dpmpp_sde(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_st
         schedule: any.
         steps: how many.
         first_step: where the run starts.
+        stochasticity: eta, by itself 1, and s_noise.
 
     Raises:
         SettingError: two sigmas are the same.
     """
     grid = fractional_grid(noise_schedule, schedule, steps)
     grid.require_length("DPM++ SDE")
+    eta, s_noise = stochasticity.eta_or(1.0), stochasticity.s_noise
     x, begun, prediction, noise = basis(history=1)
     rows = []
     for step in range(first_step, grid.steps):
@@ -39,17 +48,18 @@ def dpmpp_sde(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_st
         middle = math.sqrt(sigma * after)
         share = (sigma - middle) / (sigma - after)
 
-        down, up = ancestral_step(sigma, middle)
-        whole_down, whole_up = ancestral_step(sigma, after)
+        down, up = ancestral_step(sigma, middle, eta)
+        whole_down, whole_up = ancestral_step(sigma, after, eta)
+        up, whole_up = s_noise * up, s_noise * whole_up
         kept, whole_kept = down / sigma, whole_down / sigma
         state = (
             kept * x + (1 - kept) * denoised + up * noise,
             whole_kept * x + whole_up * math.sqrt(share) * noise,
         )
-        rows.append(Row(timestep, scale, state, step, start, True))
+        rows.append(Row(timestep, scale, state, step, start, eta > 0))
 
         denoised = x - middle * prediction
         x_next = begun + (1 - whole_kept) * denoised + whole_up * math.sqrt(1 - share) * noise
         timestep, scale = timestep_of(middle, noise_schedule), input_scale(middle)
-        rows.append(Row(timestep, scale, (x_next, 0 * begun), step, (1.0, middle), True))
+        rows.append(Row(timestep, scale, (x_next, 0 * begun), step, (1.0, middle), eta > 0))
     return table_from_rows("DPM++ SDE", schedule, rows, grid.initial_noise_scale)

@@ -25,12 +25,13 @@ def input_scale(sigma: float) -> float:
     return 1 / math.sqrt(sigma**2 + 1)
 
 
-def ancestral_step(sigma: float, after: float) -> tuple[float, float]:
+def ancestral_step(sigma: float, after: float, eta: float) -> tuple[float, float]:
     """Split a step into one down to less noise and fresh noise that makes up for it.
 
     Returns:
         The sigma to step down to, and the sigma of the noise to add; their squares sum to the
-        square of `after`, as in the ancestral sampling of DDPM (arXiv:2006.11239).
+        square of `after`. With eta 1 they are those of DDPM's ancestral sampling
+        (arXiv:2006.11239); less eta is so much less noise.
     """
-    up = math.sqrt(after**2 * (sigma**2 - after**2) / sigma**2)
+    up = eta * math.sqrt(after**2 * (sigma**2 - after**2) / sigma**2)
     return math.sqrt(max(after**2 - up**2, 0.0)), up

@@ -26,20 +26,21 @@ def plms(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
 
     Args:
         noise_schedule: the model's.
-        schedule: normal, leading, linspace or trailing.
+        schedule: model, leading, linspace or trailing.
         steps: how many.
         first_step: where the run starts.
 
     Raises:
-        SettingError: the schedule is a sequence of sigmas, or a timestep is beyond training.
+        SettingError: the schedule is a sequence of sigmas.
     """
     timesteps = trained_timesteps("PLMS", noise_schedule, schedule, steps)
     length = noise_schedule.num_train_timesteps // steps
-    alphas = noise_schedule.alphas_cumprod
-    last = alphas[0] if not noise_schedule.set_alpha_to_one else 1.0
+
+    def alpha_at(timestep: int) -> float:
+        return noise_schedule.alpha_at(timestep, ends_at_one=False)
 
     def move(x: Vector, predicted: Vector, begin: int, end: int) -> Vector:
-        alpha, alpha_next = alphas[begin], alphas[end] if end >= 0 else last
+        alpha, alpha_next = alpha_at(begin), alpha_at(end)
         denominator = alpha * math.sqrt(1 - alpha_next) + math.sqrt(
             alpha * (1 - alpha) * alpha_next
         )
@@ -51,7 +52,7 @@ def plms(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
     visited = np.concatenate([timesteps[:2], timesteps[1:]])[first_step:]
     rows = []
     for call, timestep in enumerate(visited):
-        alpha = alphas[timestep]
+        alpha = alpha_at(timestep)
         start = (math.sqrt(alpha), math.sqrt(1 - alpha))
         if call == 0:
             state = (move(x, prediction, timestep, timestep - length), x, prediction, *past[:2])
@@ -67,5 +68,6 @@ def plms(noise_schedule: NoiseSchedule, schedule: str, steps: int, first_step: i
             x_next = move(x, combined, timestep, timestep - length)
             state = (x_next, 0 * begin, *slopes[:3])
         step = first_step + max(call - 1, 0)
-        rows.append(Row(timestep, 1.0, state, step, start))
+        told = min(timestep, noise_schedule.last_timestep)
+        rows.append(Row(told, 1.0, state, step, start))
     return table_from_rows("PLMS", schedule, rows, initial_noise_scale=1.0)

@@ -1,13 +1,14 @@
-"""Where a sampler's steps lie: spacings of timesteps and sequences of sigmas.
+"""Where a sampler's steps lie: on spacings of timesteps or on sequences of sigmas.
 
 diffusers derives the same named schedule in two ways. Its multistep solvers round timesteps to
-integers and let Karras sigmas span all trained noise; its samplers from k-diffusion keep
-fractions and span the noise of the chosen timesteps only. Both are here: `integer_grid` and
-`fractional_grid`. Sigmas pass through float32 as they do there.
+integers; its samplers from k-diffusion keep fractions, and there Karras, exponential and beta
+sigmas span the noise of the chosen timesteps only. Both are here, `integer_grid` and
+`fractional_grid`, but for that range: it is all trained noise, which is what AUTOMATIC1111's
+webui does, and diffusers where `timestep_spacing` is linspace. Sigmas pass through float32 as
+they do there.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.beta_schedule import beta_sigmas
+from runtime.samplers.sigmas import DIFFUSERS_SEQUENCES, SEQUENCES
 
 Floats = NDArray[np.float64]
 
-NORMAL = "normal"
+MODEL = "model"
+"""The schedule that means the spacing of timesteps which the model's configuration names."""
 SPACINGS = ("leading", "linspace", "trailing")
-KARRAS_RHO = 7.0
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ def spacing_of(schedule: str, noise_schedule: NoiseSchedule, default: str) -> st
     """The spacing of timesteps that a schedule means, or None if it is a sequence of sigmas.
 
     Args:
-        schedule: `normal` is the spacing that the model's configuration asks for.
+        schedule: `model` is the spacing that the model's configuration asks for.
         noise_schedule: the model's.
         default: the spacing where the configuration does not say.
     """
-    if schedule == NORMAL:
+    if schedule == MODEL:
         return noise_schedule.timestep_spacing or default
     return schedule if schedule in SPACINGS else None
 
@@ -100,33 +101,35 @@ def trained_timesteps(
 ) -> NDArray[np.int64]:
     """The timesteps of a sampler that knows only those of training, falling, [steps].
 
+    With as many steps as training had, `leading` may begin one beyond its last timestep.
+
     Raises:
-        SettingError: the schedule is a sequence of sigmas, or a timestep is beyond training.
+        SettingError: the schedule is a sequence of sigmas.
     """
     spacing = spacing_of(schedule, noise_schedule, "leading")
     if spacing is None:
-        raise SettingError(f"{sampler} has no schedule {schedule}; choose {NORMAL}.")
+        raise SettingError(f"{sampler} has no schedule {schedule}; choose {MODEL}.")
     timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=False)
-    last = noise_schedule.num_train_timesteps - 1
-    if timesteps[0] > last:
-        raise SettingError(
-            f"{sampler} cannot take {steps} steps: the model knows timesteps to {last} only. "
-            f"Choose at most {last} steps."
-        )
     return timesteps.astype(np.int64)
 
 
 def integer_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) -> Grid:
-    """The grid of diffusers' multistep solvers (DPM-Solver++, UniPC, DEIS), ending at sigma 0."""
+    """The grid of diffusers' multistep solvers (DPM-Solver++, UniPC, DEIS), ending at sigma 0.
+
+    On schedules that diffusers has not the timesteps keep their fractions.
+    """
     trained = noise_schedule.sigmas
     spacing = spacing_of(schedule, noise_schedule, "linspace")
     if spacing is not None:
         timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=True)
         sigmas = np.interp(timesteps, np.arange(len(trained)), trained)
     else:
-        sigmas = SIGMA_SEQUENCES[schedule](trained[0], trained[-1], steps)
+        sigmas = SEQUENCES[schedule](trained, steps)
         timesteps = timesteps_of(sigmas, noise_schedule)
-        timesteps = timesteps.round() if schedule == "karras" else np.trunc(timesteps)
+        if schedule == "karras":
+            timesteps = timesteps.round()
+        elif schedule in DIFFUSERS_SEQUENCES:
+            timesteps = np.trunc(timesteps)
     return Grid(schedule, timesteps, _end_at_zero(sigmas), initial_noise_scale=1.0)
 
 
@@ -137,42 +140,20 @@ def fractional_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) ->
     and noise together unless the spacing reaches the last timestep.
     """
     trained = noise_schedule.sigmas
-    default = "linspace"
-    spacing = spacing_of(schedule, noise_schedule, default)
-    chosen = spacing or noise_schedule.timestep_spacing or default
-    if chosen == "linspace":
-        timesteps = np.linspace(0, len(trained) - 1, steps)[::-1]
-    else:
-        timesteps = spaced_timesteps(chosen, noise_schedule, steps, open_end=False)
-    timesteps = _through_float32(timesteps)
-    sigmas = np.interp(timesteps, np.arange(len(trained)), trained)
+    spacing = spacing_of(schedule, noise_schedule, "linspace")
     if spacing is None:
-        sigmas = SIGMA_SEQUENCES[schedule](sigmas[-1], sigmas[0], steps)
-        timesteps = _through_float32(timesteps_of(sigmas, noise_schedule))
+        sigmas = SEQUENCES[schedule](trained, steps)
+        timesteps = timesteps_of(sigmas, noise_schedule)
+    else:
+        if spacing == "linspace":
+            timesteps = np.linspace(0, len(trained) - 1, steps)[::-1]
+        else:
+            timesteps = spaced_timesteps(spacing, noise_schedule, steps, open_end=False)
+        sigmas = np.interp(_through_float32(timesteps), np.arange(len(trained)), trained)
     sigmas = _end_at_zero(sigmas)
     highest = float(sigmas[0])
-    scale = math.sqrt(highest**2 + 1) if chosen == "leading" else highest
-    return Grid(schedule, timesteps, sigmas, scale)
-
-
-def karras_sigmas(lowest: float, highest: float, steps: int) -> Floats:
-    """Karras et al. 2022 (arXiv:2206.00364), equation 5, with rho = 7; falling, [steps]."""
-    low, high = lowest ** (1 / KARRAS_RHO), highest ** (1 / KARRAS_RHO)
-    sigmas: Floats = (high + np.linspace(0, 1, steps) * (low - high)) ** KARRAS_RHO
-    return sigmas
-
-
-def exponential_sigmas(lowest: float, highest: float, steps: int) -> Floats:
-    """Sigmas whose logarithms are evenly spaced, falling, [steps]."""
-    return np.exp(np.linspace(math.log(highest), math.log(lowest), steps))
-
-
-SIGMA_SEQUENCES: dict[str, Callable[[float, float, int], Floats]] = {
-    "karras": karras_sigmas,
-    "exponential": exponential_sigmas,
-    "beta": beta_sigmas,
-}
-"""By schedule name: (lowest sigma, highest sigma, steps) -> falling sigmas."""
+    scale = math.sqrt(highest**2 + 1) if spacing == "leading" else highest
+    return Grid(schedule, _through_float32(timesteps), sigmas, scale)
 
 
 def timesteps_of(sigmas: Floats, noise_schedule: NoiseSchedule) -> Floats:

@@ -61,6 +61,8 @@ class Table:
             `start[row, 0] * latent + start[row, 1] * noise`.
         draws_noise: [rows], whether the row draws from the stream of noise.
         initial_noise_scale: what multiplies the noise that a picture from nothing starts from.
+        first_noise: what multiplies the noise that is drawn and added to x before the first
+            row, whatever the run starts from; 0 draws none. Only churn needs it.
     """
 
     sampler: str
@@ -72,6 +74,7 @@ class Table:
     start: NDArray[np.float64]
     draws_noise: NDArray[np.bool_]
     initial_noise_scale: float
+    first_noise: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -95,7 +98,11 @@ def basis(history: int) -> tuple[Vector, ...]:
 
 
 def table_from_rows(
-    sampler: str, schedule: str, rows: Sequence[Row], initial_noise_scale: float
+    sampler: str,
+    schedule: str,
+    rows: Sequence[Row],
+    initial_noise_scale: float,
+    first_noise: float = 0.0,
 ) -> Table:
     """Stack rows to a table."""
     return Table(
@@ -108,6 +115,7 @@ def table_from_rows(
         start=np.array([row.start for row in rows], np.float64),
         draws_noise=np.array([row.draws_noise for row in rows], np.bool_),
         initial_noise_scale=initial_noise_scale,
+        first_noise=first_noise,
     )
 
 

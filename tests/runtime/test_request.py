@@ -46,7 +46,7 @@ def test_what_is_given_counts() -> None:
 
 
 def test_a_sampler_takes_its_own_schedule() -> None:
-    assert _settle(sampler="DDIM").schedule == "normal"
+    assert _settle(sampler="DDIM").schedule == "model"
     assert _settle(sampler="dpm++ 2m").schedule == "karras"
     assert _settle(sampler="DPM++ 2M Karras").schedule == "karras"
     assert _settle(schedule="exponential").schedule == "exponential"

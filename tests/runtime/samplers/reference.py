@@ -40,15 +40,15 @@ SD15: dict[str, Any] = {
 """scheduler_config.json of Stable Diffusion 1.5 as diffusers writes it today."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "normal": {},
+    "model": {},
     "leading": {"timestep_spacing": "leading"},
     "linspace": {"timestep_spacing": "linspace"},
     "trailing": {"timestep_spacing": "trailing"},
-    "karras": {"use_karras_sigmas": True},
-    "exponential": {"use_exponential_sigmas": True},
-    "beta": {"use_beta_sigmas": True},
+    "karras": {"use_karras_sigmas": True, "timestep_spacing": "linspace"},
+    "exponential": {"use_exponential_sigmas": True, "timestep_spacing": "linspace"},
+    "beta": {"use_beta_sigmas": True, "timestep_spacing": "linspace"},
 }
-"""How diffusers spells each schedule."""
+"""How diffusers spells each schedule; on others it is given the sigmas."""
 
 
 class _Float64Torch:
@@ -76,6 +76,19 @@ def _built(class_name: str, config: tuple[Any, ...], options: tuple[Any, ...]) -
     return getattr(diffusers, class_name).from_config(saved.config, **dict(options))
 
 
+def _give_sigmas(scheduler: Any, sigmas: Floats | None) -> None:
+    """Let the scheduler take these instead of exponential ones."""
+    if sigmas is not None:
+        scheduler._convert_to_exponential = lambda **_: sigmas.copy()
+
+
+def _timesteps_of(sigmas: Floats, alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """The timesteps that a scheduler of integers would round, with their fractions."""
+    trained = (((1 - alphas_cumprod) / alphas_cumprod) ** 0.5).log().numpy()
+    timesteps = np.interp(np.log(sigmas), trained, np.arange(len(trained)))
+    return torch.from_numpy(timesteps)
+
+
 class Reference:
     """A diffusers scheduler, set up for one run."""
 
@@ -88,17 +101,27 @@ class Reference:
         first_step: int = 0,
         grid_of: str | None = None,
         sliced: bool = False,
+        sigmas: Floats | None = None,
+        step_options: dict[str, Any] | None = None,
     ) -> None:
         """Set up `class_name`.
 
-        With the grid of the class `grid_of`, where its own knows fewer schedules; and where its
-        way to start late is wrong, with its grid `sliced` instead.
+        With the grid of the class `grid_of`, where its own knows fewer schedules; where its way
+        to start late is wrong, with its grid `sliced` instead; and where `sigmas` are given,
+        with them before the end of the run. `step_options` go to every call of `step`.
         """
+        if sigmas is not None:
+            options = options | {"use_exponential_sigmas": True, "timestep_spacing": "linspace"}
         self.scheduler = _scheduler(class_name, config, options)
+        self._step_options = step_options or {}
+        _give_sigmas(self.scheduler, sigmas)
         with self._in_float64(iter(())):
             self.scheduler.set_timesteps(steps)
+        if sigmas is not None and not self.scheduler.timesteps.is_floating_point():
+            self.scheduler.timesteps = _timesteps_of(sigmas, self.scheduler.alphas_cumprod)
         if grid_of is not None:
             other = _scheduler(grid_of, config, options)
+            _give_sigmas(other, sigmas)
             other.set_timesteps(steps)
             self.scheduler.timesteps, self.scheduler.sigmas = other.timesteps, other.sigmas.double()
         self.initial_noise_scale = float(self.scheduler.init_noise_sigma)
@@ -129,7 +152,9 @@ class Reference:
             with self._in_float64(draws):
                 scaled = self.scheduler.scale_model_input(sample, timestep)
                 prediction = torch.from_numpy(model(scaled.numpy(), float(timestep)))
-                sample = self.scheduler.step(prediction, timestep, sample, return_dict=False)[0]
+                sample = self.scheduler.step(
+                    prediction, timestep, sample, return_dict=False, **self._step_options
+                )[0]
             yield sample.numpy()
 
     @contextmanager
@@ -150,7 +175,7 @@ def run_table(table: Table, x: Floats, model: Model, noises: Sequence[Floats]) -
     """Yield x after every row of `table`, in float64."""
     draws = iter(noises)
     state = np.zeros((table.entries, *x.shape))
-    state[0] = x
+    state[0] = x + table.first_noise * next(draws) if table.first_noise else x
     for row in range(table.rows):
         prediction = model(state[0] * table.input_scale[row], table.timesteps[row])
         noise = next(draws) if table.draws_noise[row] else np.zeros_like(x)
