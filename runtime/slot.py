@@ -54,7 +54,7 @@ class Slot:
 
         Args:
             table: the sampler's table.
-            latents: [C, h, w], x at the table's first row; copied.
+            latents: [C, h, w], x at the table's first row before its churn; copied.
             conditioning: the prompts' embeddings at each row of the table.
             guidance: the guidance scale.
             noise: the stream that samplers with noise draw from.
@@ -77,6 +77,8 @@ class Slot:
         terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
         self.latents: Latents = terms[0]
         self.latents[...] = latents
+        if table.first_noise:
+            self.latents += np.float32(table.first_noise) * noise.draw(latents.shape)
         self._prediction: Latents = terms[-2]
         self._drawn: Latents = terms[-1]
         self._terms = terms.reshape(len(terms), -1)

@@ -50,7 +50,7 @@ def normal(trained: Floats, steps: int) -> Floats:
 def sgm_uniform(trained: Floats, steps: int) -> Floats:
     """Evenly spaced timesteps from the last of training; the step to the first one is left out.
 
-    Each is at most one timestep from diffusers' trailing ones, which are rounded.
+    Each is at most 1.5 timesteps from diffusers' trailing ones, which are rounded.
     """
     return _at(trained, np.linspace(len(trained) - 1, 0, steps + 1)[:-1])
 

@@ -58,7 +58,8 @@ class Table:
         steps: [rows], the index of the step that a row belongs to; samplers that call the model
             twice a step have two rows of one index.
         start: [rows, 2]; a known clean latent stands at a row as
-            `start[row, 0] * latent + start[row, 1] * noise`.
+            `start[row, 0] * latent + start[row, 1] * noise`; at the first row before
+            `first_noise` is added.
         draws_noise: [rows], whether the row draws from the stream of noise.
         initial_noise_scale: what multiplies the noise that a picture from nothing starts from.
         first_noise: what multiplies the noise that is drawn and added to x before the first

@@ -210,7 +210,7 @@ MISTAKES: dict[str, Mistake] = {
     "no negative prompt": _other(negative=""),
     "emphasis on one word": _other(prompt=PROMPT.replace("cyan", "(cyan)")),
     "another sampler": _other(sampler="DDIM"),
-    "another schedule": _other(sampler="DPM++ 2M", schedule="normal"),
+    "another schedule": _other(sampler="DPM++ 2M", schedule="model"),
     "a step too few": _other(steps=14),
     "guidance one too high": _other(cfg=5.0),
     "guidance one too low": _other(cfg=3.0),

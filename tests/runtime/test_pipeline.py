@@ -136,7 +136,7 @@ def test_graphs_are_loaded_once_and_late(bundle: Bundle) -> None:
         assert not backend.sessions
         with pytest.raises(SettingError):
             pipeline.settle([Request("a", steps=0)])
-        too_many = pipeline.settle([Request("a", sampler="DDIM", steps=1000)])
+        too_many = pipeline.settle([Request("a", sampler="LCM", steps=1000)])
         with pytest.raises(SettingError, match="1000 steps"):
             list(pipeline.generate(too_many))
         assert not backend.sessions, "what is refused loads nothing"
