@@ -48,7 +48,7 @@ def test_it_shows_the_bundle_and_the_machine(
         "seed 1, 8 steps, 64x48  PSNR 91.2 dB (least 60), SSIM 0.99999 (least 0.999)\n",
         "seed 2, 8 steps, 64x48  PSNR 41.2 dB (least 60), SSIM 0.99000 (least 0.999), FAILED",
         "cpu  available",
-        "DDIM  normal",
+        "DDIM  model",
     ):
         assert part in text
     assert "fixed" not in text
