@@ -34,16 +34,20 @@ class Vocabulary(Protocol):
     def comma(self) -> int | None:
         """The id of a comma, or None where there is none."""
 
-    def encode(self, text: str) -> list[int]:
-        """The token ids of `text`."""
+    def runs(self, text: str) -> list[tuple[int, ...]]:
+        """The token ids of `text`; what a run holds must not be divided between two chunks."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One row of the text encoder's input: 77 ids, and the factor for each of them."""
+    """One row of the text encoder's input: 77 ids, and the factor for each of them.
+
+    `tokens` of the ids are text.
+    """
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
+    tokens: int
 
 
 def make_chunks(sections: Sequence[Section], vocabulary: Vocabulary) -> list[Chunk]:
@@ -53,21 +57,14 @@ def make_chunks(sections: Sequence[Section], vocabulary: Vocabulary) -> list[Chu
         if i > 0:
             builder.close_chunk()
         for span in section:
-            for token in vocabulary.encode(span.text):
-                builder.add(token, span.weight)
+            for run in vocabulary.runs(span.text):
+                builder.add(run, span.weight)
     return builder.finish()
 
 
-def pad_together(
-    first: list[Chunk], second: list[Chunk], vocabulary: Vocabulary
-) -> tuple[list[Chunk], list[Chunk]]:
-    """Lengthen the shorter of two prompts with empty chunks, for they share one UNet call."""
-    length = max(len(first), len(second))
-    empty = _chunk((), (), vocabulary)
-    return (
-        first + [empty] * (length - len(first)),
-        second + [empty] * (length - len(second)),
-    )
+def empty_chunk(vocabulary: Vocabulary) -> Chunk:
+    """A chunk without text, which lengthens a prompt that is shorter than another."""
+    return _chunk((), (), vocabulary)
 
 
 class _Builder:
@@ -78,18 +75,20 @@ class _Builder:
         self._weights: list[float] = []
         self._after_comma = 0
 
-    def add(self, token: int, weight: float) -> None:
-        """Append one token, beginning a new chunk where it does not fit."""
+    def add(self, run: Sequence[int], weight: float) -> None:
+        """Append a run of tokens, beginning a new chunk where it does not fit."""
+        is_comma = len(run) == 1 and run[0] == self._vocabulary.comma
         if len(self._ids) == TEXT_TOKENS:
-            is_comma = token == self._vocabulary.comma
             tail = TEXT_TOKENS - self._after_comma
             if self._after_comma and not is_comma and tail < COMMA_BACKTRACK:
                 self._split(self._after_comma)
             else:
                 self.close_chunk()
-        self._ids.append(token)
-        self._weights.append(weight)
-        if token == self._vocabulary.comma:
+        if len(self._ids) + len(run) > TEXT_TOKENS:
+            self.close_chunk()
+        self._ids.extend(run)
+        self._weights.extend([weight] * len(run))
+        if is_comma:
             self._after_comma = len(self._ids)
 
     def close_chunk(self) -> None:
@@ -115,4 +114,5 @@ def _chunk(ids: Sequence[int], weights: Sequence[float], vocabulary: Vocabulary)
     return Chunk(
         (vocabulary.start, *ids, vocabulary.end, *[vocabulary.padding] * gap),
         (1.0, *weights, *[1.0] * (gap + 1)),
+        len(ids),
     )

@@ -20,13 +20,25 @@ class Conditioning:
 
     Attributes:
         weights: how much each of the prompts counts.
-        prompts: for each row of the table, the embeddings of each prompt.
-        negative: for each row, the negative prompt's; None where no row needs it.
+        prompts: for each row of the table, or each step, the embeddings of each prompt.
+        negative: likewise the negative prompt's; None where it has no part.
     """
 
     weights: tuple[float, ...]
     prompts: Sequence[tuple[Embeddings, ...]]
     negative: Sequence[Embeddings] | None
+
+    def at(self, steps: NDArray[np.int64]) -> "Conditioning":
+        """From a row for each step to a row for each of `steps`, counted from 0.
+
+        What is before the first step or behind the last sees the text of that step.
+        """
+        rows = steps.clip(0, len(self.prompts) - 1).tolist()
+        return Conditioning(
+            self.weights,
+            [self.prompts[row] for row in rows],
+            None if self.negative is None else [self.negative[row] for row in rows],
+        )
 
 
 def needs_negative(weights: Sequence[float], guidance: float) -> bool:

@@ -1,7 +1,7 @@
 """From settings to pictures: the parts of the runtime, put together around one bundle."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,17 +14,17 @@ from engines.any_batch import open_to_any_batch
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.session import Session
-from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.metadata import Origin
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.picture import PictureDecoder
 from runtime.png import Picture
+from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.request import Request, Settings, settle
 from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
-from runtime.sizes import check_size, check_tokens
+from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
@@ -76,13 +76,26 @@ class Pipeline:
         """The settings of every picture that the requests ask for; see `runtime.request.settle`.
 
         Raises:
-            SettingError: likewise, or the backend does not take a picture's size.
+            SettingError: likewise, or the backend does not take a picture's size or prompts.
         """
         manifest = self.bundle.manifest
+        downscale = manifest.latents.downscale
         settled = [settings for request in requests for settings in settle(request, manifest)]
         for settings in settled:
-            check_size(settings, self._limits, manifest.latents.downscale)
+            check_size(settings, self._limits, downscale)
+            tokens = self.prompts(settings).length * layout.CHUNK_TOKENS
+            check_tokens(tokens, settings, self._limits, downscale)
         return settled
+
+    def prompts(self, settings: Settings) -> PromptPlan:
+        """The chunks of a picture's prompts by step, and how long they are; loads no graph.
+
+        Raises:
+            SettingError: they are too many.
+        """
+        return self._planner.plan(
+            settings.prompt, settings.negative, settings.steps, settings.cfg, settings.clip_skip
+        )
 
     def generate(
         self, settings: Sequence[Settings], on_step: OnStep = lambda done, total: None
@@ -109,7 +122,7 @@ class Pipeline:
             while waiting or running:
                 while waiting and self._has_room(running, waiting[0][0]):
                     each, table = waiting.popleft()
-                    slot = self.start(each, table)
+                    slot = self.start(each, table, (ahead for ahead, _ in waiting))
                     running[slot] = each
                     self.denoiser.add(slot)
                 done += len(running)
@@ -142,9 +155,13 @@ class Pipeline:
         return read_noise_schedule(self.bundle.path / layout.SCHEDULER_FILE)
 
     @cached_property
-    def _encoder(self) -> PromptEncoder:
+    def _planner(self) -> PromptPlanner:
         tokenizer = ClipTokenizer.open(self.bundle.path / layout.TOKENIZER_FILE)
-        return PromptEncoder(self._open(layout.TEXT_ENCODER), tokenizer)
+        return PromptPlanner(tokenizer, least_tokens(self._limits) // layout.CHUNK_TOKENS)
+
+    @cached_property
+    def _encoder(self) -> PromptEncoder:
+        return PromptEncoder(self._open(layout.TEXT_ENCODER))
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -171,14 +188,19 @@ class Pipeline:
         return make_table(settings.sampler, settings.schedule, settings.steps, self._noise_schedule)
 
     def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
+        """Whether another picture fits into a call; one that never fits goes alone."""
         taken = sum(slot.entries for slot in running)
-        return taken + (1 if settings.cfg == 1 else 2) <= self._max_batch
+        return not taken or taken + self.prompts(settings).entries <= self._max_batch
 
-    def start(self, settings: Settings, table: Table) -> Slot:
+    def start(self, settings: Settings, table: Table, ahead: Iterable[Settings] = ()) -> Slot:
         """Encode a picture's text and make its run, which the denoiser then takes.
 
+        Args:
+            settings: the picture's.
+            table: what `table` returned for it.
+            ahead: pictures that come next, whose texts may share the call of the text encoder.
+
         Raises:
-            SettingError: the prompts take more text than the UNet takes.
             BackendError: the engine fails.
         """
         latents = self.bundle.manifest.latents
@@ -189,17 +211,8 @@ class Pipeline:
         )
         noise = SeedNoise(settings.seed, settings.noise, latents.downscale)
         start = noise.start(shape) * np.float32(table.initial_noise_scale)
-        guided = settings.cfg != 1
-        wanted, unwanted = self._encoder.encode(
-            settings.prompt, settings.negative if guided else None, settings.clip_skip
-        )
-        check_tokens(len(wanted), settings, self._limits, latents.downscale)
-        conditioning = Conditioning(
-            (1.0,),
-            [(wanted,)] * table.rows,
-            None if unwanted is None else [unwanted] * table.rows,
-        )
-        return Slot(table, start, conditioning, settings.cfg, noise)
+        text = self._encoder.encode(self.prompts(settings), map(self.prompts, ahead))
+        return Slot(table, start, text.at(table.steps), settings.cfg, noise)
 
     def finish(self, latents: Latents, settings: Settings) -> Picture:
         """Decode a run's latents.

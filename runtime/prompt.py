@@ -4,9 +4,10 @@ r"""The prompt grammar of AUTOMATIC1111's webui: which text counts how much.
 unclosed bracket reaches to the end; a closing one that nothing opened is text. `\(`, `\)`, `\[`,
 `\]` and `\\` are the characters themselves, any other backslash vanishes. `BREAK` ends a chunk.
 
+What changes a prompt while it is drawn, and AND, has been resolved before (`runtime.
+prompt_schedule`).
+
 Source: the webui's documentation, wiki page Features, "Attention/emphasis" and "BREAK keyword".
-The grammar's parts that change a prompt while it is drawn are refused, for to read them as plain
-text would silently draw something else.
 """
 
 import math
@@ -31,10 +32,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _BREAK = re.compile(r"\bBREAK\b")
-_AND = re.compile(r"\bAND\b")
-_ESCAPE = re.compile(r"\\.", re.DOTALL)
-_SHOWN = 80
-_SCHEDULE = re.compile(r"\||:\s*[\d.]+\s*$")
 
 
 @dataclass(frozen=True)
@@ -53,14 +50,10 @@ def parse_prompt(prompt: str) -> tuple[Section, ...]:
     """Read a prompt: its sections, one more than it has BREAKs, as spans of equal weight.
 
     Raises:
-        SettingError: the prompt uses prompt editing, alternation or AND, nests more than
-            `MAX_DEPTH` brackets, or weighs text beyond all numbers.
+        SettingError: the prompt nests more than `MAX_DEPTH` brackets, or weighs text beyond all
+            numbers.
     """
-    if _AND.search(prompt):
-        raise SettingError(
-            "AND between prompts is not supported; write `and` where the word is meant."
-        )
-    reader = _Reader(prompt)
+    reader = _Reader()
     for token in _TOKEN.finditer(prompt):
         reader.take(token)
     return reader.finish()
@@ -69,12 +62,11 @@ def parse_prompt(prompt: str) -> tuple[Section, ...]:
 class _Reader:
     """The spans read so far and the brackets that are open, round and square on their own."""
 
-    def __init__(self, prompt: str) -> None:
-        self._prompt = prompt
+    def __init__(self) -> None:
         self._texts: list[str | None] = []  # None is a BREAK
         self._weights: list[float] = []
         self._round: list[int] = []
-        self._square: list[tuple[int, int]] = []
+        self._square: list[int] = []
 
     def take(self, token: re.Match[str]) -> None:
         """Read one token of the grammar."""
@@ -86,9 +78,7 @@ class _Reader:
             case "close" if token["close"] == ")" and self._round:
                 self._scale(self._round.pop(), ROUND)
             case "close" if token["close"] == "]" and self._square:
-                first, start = self._square.pop()
-                self._refuse_schedule(self._prompt[start : token.start()])
-                self._scale(first, SQUARE)
+                self._scale(self._square.pop(), SQUARE)
             case "escaped":
                 self._add(token["escaped"])
             case _:
@@ -98,7 +88,7 @@ class _Reader:
         """Close what is still open and join neighbours of equal weight."""
         for first in self._round:
             self._scale(first, ROUND)
-        for first, _ in self._square:
+        for first in self._square:
             self._scale(first, SQUARE)
         if not all(map(math.isfinite, self._weights)):
             raise SettingError("A part of the prompt has more weight than a number can be.")
@@ -113,10 +103,8 @@ class _Reader:
         return tuple(tuple(section) for section in sections)
 
     def _open(self, token: re.Match[str]) -> None:
-        if token["open"] == "(":
-            self._round.append(len(self._texts))
-        else:
-            self._square.append((len(self._texts), token.end()))
+        opened = self._round if token["open"] == "(" else self._square
+        opened.append(len(self._texts))
         if max(len(self._round), len(self._square)) > MAX_DEPTH:
             raise SettingError(
                 f"More than {MAX_DEPTH} brackets {token['open']} of the prompt are not closed. For "
@@ -137,15 +125,3 @@ class _Reader:
     def _scale(self, first: int, factor: float) -> None:
         for i in range(first, len(self._weights)):
             self._weights[i] *= factor
-
-    def _refuse_schedule(self, inner: str) -> None:
-        if _SCHEDULE.search(_ESCAPE.sub("", inner)):
-            raise SettingError(
-                f"[{_shorten(inner)}] is prompt editing or alternation, which is not supported. "
-                f"For less weight write ({_shorten(inner.split(':')[0].split('|')[0])}:0.9); for "
-                r"the brackets themselves write \[ and \]."
-            )
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,6 +1,7 @@
 """What is asked for, and the settings of each picture that follow from it and the bundle."""
 
 import dataclasses
+import logging
 import math
 import secrets
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
 from runtime.lora_tags import baked_loras, strip_lora_tags
-from runtime.prompt import parse_prompt
+from runtime.prompt_plan import read_prompts
+from runtime.prompt_schedule import has_and
 from runtime.samplers.catalogue import AUTOMATIC, resolve
 from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
+
+log = logging.getLogger(__name__)
 
 NO_PRESET = "none"
 """The preset's name that means none, where the bundle has a default one."""
@@ -108,8 +112,9 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     faults = _faults(settings, request.count, manifest)
     if faults:
         raise SettingError("; ".join(faults) + ".")
-    parse_prompt(settings.prompt)
-    parse_prompt(settings.negative)
+    if has_and(settings.negative):
+        log.warning("AND is a word like others in a negative prompt, as in the webui")
+    read_prompts(settings.prompt, settings.negative, settings.steps, settings.cfg)
     return tuple(_nth(settings, index) for index in range(request.count))
 
 

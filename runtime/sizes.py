@@ -57,6 +57,12 @@ def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int
     )
 
 
+def least_tokens(limits: Limits) -> int:
+    """The shortest text that the UNet takes, in tokens of whole chunks."""
+    ranges = [each["tokens"] for each in limits.components.get(layout.UNET, ()) if "tokens" in each]
+    return min((least for least, _ in ranges), default=layout.CHUNK_TOKENS)
+
+
 def _latent_size(settings: Settings, downscale: int) -> dict[str, int]:
     return {"height": settings.height // downscale, "width": settings.width // downscale}
 

@@ -1,21 +1,27 @@
 """Prompts to the embeddings that steer the UNet."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
 from engines import layout
 from engines.session import Session
-from runtime.chunks import Chunk, Vocabulary, make_chunks, pad_together
-from runtime.conditioning import Embeddings
-from runtime.prompt import parse_prompt
+from runtime.chunks import Chunk
+from runtime.conditioning import Conditioning, Embeddings
+from runtime.prompt_plan import Chunks, PromptPlan
 
-_REMEMBERED = 64
+CHUNKS_PER_CALL = 64
+"""How many chunks the text encoder takes in one call, at SD 1.5's width about 100 MB of memory."""
+
+_REMEMBERED = 256
 
 _OUTPUT_OF_CLIP_SKIP = {1: layout.LAST_HIDDEN_STATE, 2: layout.PENULTIMATE_HIDDEN_STATE}
 CLIP_SKIPS = tuple(_OUTPUT_OF_CLIP_SKIP)
 """What `clip_skip` may be, counted as AUTOMATIC1111's webui counts: 1 is the last layer."""
+
+_Key = tuple[Chunk, int]
 
 
 class PromptEncoder:
@@ -24,61 +30,76 @@ class PromptEncoder:
     Each chunk is encoded on its own, so that embeddings do not depend on their neighbours.
     """
 
-    def __init__(self, session: Session, vocabulary: Vocabulary) -> None:
-        """Encode with the text encoder `session` what `vocabulary` has tokenized."""
+    def __init__(self, session: Session) -> None:
+        """Encode with the text encoder `session`."""
         self._session = session
-        self._vocabulary = vocabulary
         (self._ids,) = session.inputs
-        self._known: OrderedDict[tuple[Chunk, int], Embeddings] = OrderedDict()
+        self._known: OrderedDict[_Key, Embeddings] = OrderedDict()
 
-    def encode(
-        self, prompt: str, negative: str | None, clip_skip: int
-    ) -> tuple[Embeddings, Embeddings | None]:
-        """Embed a prompt and its negative prompt, with one call of the text encoder at most.
+    def encode(self, plan: PromptPlan, ahead: Iterable[PromptPlan] = ()) -> Conditioning:
+        """Embed the prompts of one picture.
 
-        Args:
-            prompt: text in the grammar of `runtime.prompt`.
-            negative: likewise; None where guidance leaves it out.
-            clip_skip: one of `CLIP_SKIPS`.
+        Chunks that are not known yet share as few calls of the text encoder as possible; where
+        it has to be called, chunks of the plans `ahead` fill the call up.
 
         Returns:
-            Two arrays [77 k, width] of one length, the second None where `negative` is.
-
-        Raises:
-            SettingError: the prompt's grammar is used in a way that is not supported.
+            The embeddings [77 k, width] of every text, with a row for each step.
         """
-        wanted = make_chunks(parse_prompt(prompt), self._vocabulary)
-        if negative is None:
-            return np.concatenate(self._embed(wanted, clip_skip)), None
-        unwanted = make_chunks(parse_prompt(negative), self._vocabulary)
-        wanted, unwanted = pad_together(wanted, unwanted, self._vocabulary)
-        embeddings = self._embed([*wanted, *unwanted], clip_skip)
-        half = len(wanted)
-        return np.concatenate(embeddings[:half]), np.concatenate(embeddings[half:])
+        known = self._embed([(chunk, plan.clip_skip) for chunk in plan.chunks()], ahead)
+        texts: dict[Chunks, Embeddings] = {}
 
-    def _embed(self, chunks: Sequence[Chunk], clip_skip: int) -> list[Embeddings]:
+        def join(chunks: Chunks) -> Embeddings:
+            if chunks not in texts:
+                parts = [known[chunk, plan.clip_skip] for chunk in chunks]
+                texts[chunks] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            return texts[chunks]
+
+        return Conditioning(
+            plan.weights,
+            [tuple(map(join, step)) for step in plan.prompts],
+            None if plan.negative is None else [join(chunks) for chunks in plan.negative],
+        )
+
+    def _embed(self, wanted: list[_Key], ahead: Iterable[PromptPlan]) -> dict[_Key, Embeddings]:
         embeddings = {}
         missing = []
-        for chunk in dict.fromkeys(chunks):
-            known = self._known.pop((chunk, clip_skip), None)
+        for key in dict.fromkeys(wanted):
+            known = self._known.pop(key, None)
             if known is None:
-                missing.append(chunk)
+                missing.append(key)
             else:
-                embeddings[chunk] = known
-        if missing:
-            embeddings.update(zip(missing, self._run(missing, clip_skip), strict=True))
-        for chunk, embedding in embeddings.items():
-            self._known[chunk, clip_skip] = embedding
+                embeddings[key] = known
+        if len(missing) % CHUNKS_PER_CALL:
+            missing += self._unknown(
+                ahead, {*missing, *embeddings}, -len(missing) % CHUNKS_PER_CALL
+            )
+        for begin in range(0, len(missing), CHUNKS_PER_CALL):
+            keys = missing[begin : begin + CHUNKS_PER_CALL]
+            embeddings.update(zip(keys, self._run(keys), strict=True))
+        self._known.update(embeddings)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return [embeddings[chunk] for chunk in chunks]
+        return embeddings
 
-    def _run(self, chunks: Sequence[Chunk], clip_skip: int) -> list[Embeddings]:
-        ids = np.array([chunk.ids for chunk in chunks], self._ids.dtype)
-        hidden = self._session.run({layout.INPUT_IDS: ids})[_OUTPUT_OF_CLIP_SKIP[clip_skip]]
+    def _unknown(self, plans: Iterable[PromptPlan], taken: set[_Key], most: int) -> list[_Key]:
+        """Up to `most` chunks of `plans` that are neither known nor taken."""
+        found: dict[_Key, None] = {}
+        keys = chain.from_iterable(
+            ((chunk, plan.clip_skip) for chunk in plan.chunks()) for plan in plans
+        )
+        for key in keys:
+            if len(found) == most:
+                break
+            if key not in taken and key not in self._known:
+                found[key] = None
+        return list(found)
+
+    def _run(self, keys: Sequence[_Key]) -> list[Embeddings]:
+        ids = np.array([chunk.ids for chunk, _ in keys], self._ids.dtype)
+        outputs = self._session.run({layout.INPUT_IDS: ids})
         return [
-            emphasise(state.astype(np.float32), chunk.weights)
-            for chunk, state in zip(chunks, hidden, strict=True)
+            emphasise(outputs[_OUTPUT_OF_CLIP_SKIP[clip_skip]][i].astype(np.float32), chunk.weights)
+            for i, (chunk, clip_skip) in enumerate(keys)
         ]
 
 

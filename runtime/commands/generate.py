@@ -29,7 +29,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "prompts",
         nargs="+",
         metavar="PROMPT",
-        help="in the webui's grammar: (more), [less], (so much:1.3), BREAK",
+        help="in the webui's grammar: (more), [less], (so much:1.3), BREAK, [from:to:0.5], [a|b], "
+        "AND (docs/prompts.md)",
     )
     parser.add_argument("--preset", metavar="NAME", help="one of the bundle's presets, or none")
     parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")

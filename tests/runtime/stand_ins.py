@@ -191,7 +191,7 @@ class Words:
     def __init__(self) -> None:
         self.words = [","]
 
-    def encode(self, text: str) -> list[int]:
+    def runs(self, text: str) -> list[tuple[int, ...]]:
         tokens = text.replace(",", " , ").split()
         self.words.extend(dict.fromkeys(word for word in tokens if word not in self.words))
-        return [self.words.index(word) for word in tokens]
+        return [(self.words.index(word),) for word in tokens]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.chunks import Chunk, make_chunks, pad_together
+from runtime.chunks import Chunk, empty_chunk, make_chunks
 from runtime.prompt import parse_prompt
 from tests.runtime.stand_ins import Words
 
@@ -84,11 +84,32 @@ def test_weights_follow_their_tokens() -> None:
     assert second.weights == (1, *[2] * 10, *[1] * 66)
 
 
-def test_the_shorter_prompt_is_lengthened_with_empty_chunks() -> None:
-    words = Words()
-    long = make_chunks(parse_prompt(_run(1, 160)), words)
-    short = make_chunks(parse_prompt("a"), words)
-    (empty,) = make_chunks(parse_prompt(""), words)
-    assert pad_together(long, short, words) == (long, [*short, empty, empty])
-    assert pad_together(short, long, words) == ([*short, empty, empty], long)
-    assert pad_together(short, short, words) == (short, short)
+class Runs(Words):
+    """Words of the form x3 are runs of so many tokens that stay together."""
+
+    def runs(self, text: str) -> list[tuple[int, ...]]:
+        runs: list[tuple[int, ...]] = []
+        for word in text.split():
+            together = word.startswith("x")
+            runs += [tuple(range(1000, 1000 + int(word[1:])))] if together else super().runs(word)
+        return runs
+
+
+def test_a_run_is_never_divided() -> None:
+    chunks = make_chunks(parse_prompt(_run(1, 73) + " x3 (x4:2) " + _run(1, 3)), Runs())
+    assert [chunk.tokens for chunk in chunks] == [73, 10]
+    assert chunks[1].ids[1:8] == (1000, 1001, 1002, 1000, 1001, 1002, 1003)
+    assert chunks[1].weights[:9] == (1, 1, 1, 1, 2, 2, 2, 2, 1)
+    (full,) = make_chunks(parse_prompt("x75"), Runs())
+    assert full.tokens == 75
+
+
+def test_a_run_after_a_late_comma_stays_behind_it() -> None:
+    """It does not fit, so that the chunk ends before it; nothing else moves."""
+    chunks = make_chunks(parse_prompt(_run(1, 70) + " , a x4 b"), Runs())
+    assert [chunk.tokens for chunk in chunks] == [72, 5]
+
+
+def test_tokens_are_counted() -> None:
+    assert empty_chunk(Words()).tokens == 0
+    assert [chunk.tokens for chunk in _chunks(_run(1, 80) + ", a")[1]] == [75, 7]

@@ -16,6 +16,7 @@ from engines.bundle import open_bundle
 from runtime.chunks import make_chunks
 from runtime.png import read_record
 from runtime.prompt import parse_prompt
+from runtime.prompt_plan import PromptPlanner
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
 
@@ -68,7 +69,8 @@ def test_embeddings_are_those_of_transformers(
     tokenizer = ClipTokenizer.open(bundle.path / layout.TOKENIZER_FILE)
     backend = choose_backend("cpu", bundle).backend
     with backend.open_session(bundle, layout.TEXT_ENCODER) as session:
-        ours, _ = PromptEncoder(session, tokenizer).encode(prompt, None, clip_skip)
+        plan = PromptPlanner(tokenizer).plan(prompt, "", 1, 1.0, clip_skip)
+        ((ours,),) = PromptEncoder(session).encode(plan).prompts
     chunks = make_chunks(parse_prompt(prompt), tokenizer)
     wanted = []
     for chunk in chunks:

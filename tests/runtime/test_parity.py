@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.conditioning import Conditioning
 from runtime.noise import TorchCpuNoise
 from runtime.picture import PictureDecoder, Pixels
 from runtime.pipeline import Pipeline
@@ -181,8 +182,10 @@ def _tokens(change: Callable[[list[int]], list[int]]) -> Mistake:
 def _embeddings_exchanged(patch: pytest.MonkeyPatch) -> None:
     encode = PromptEncoder.encode
 
-    def exchange(self: PromptEncoder, prompt: str, negative: str | None, clip_skip: int) -> Any:
-        return encode(self, prompt, negative, clip_skip)[::-1]
+    def exchange(self: PromptEncoder, *plans: Any) -> Any:
+        text = encode(self, *plans)
+        negative = [wanted for (wanted,) in text.prompts]
+        return Conditioning(text.weights, [(each,) for each in text.negative or ()], negative)
 
     patch.setattr(PromptEncoder, "encode", exchange)
 

@@ -100,20 +100,6 @@ def test_weights_reach_across_a_break() -> None:
     assert [first[0].weight, second[0].weight] == [2, 2]
 
 
-@pytest.mark.parametrize(
-    "prompt", ["[cat:dog:0.5]", "[dog:0.5]", "[cat::10]", "a [cat|dog]", "[a (b|c)]", "a AND b"]
-)
-def test_prompts_that_change_on_the_way_are_refused(prompt: str) -> None:
-    with pytest.raises(SettingError, match="not supported") as caught:
-        parse_prompt(prompt)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("prompt", [r"\[cat:dog:0.5\]", "(cat:0.5)", "a|b", "[a, b: c]", "sANDy"])
-def test_what_only_looks_like_it_is_not(prompt: str) -> None:
-    assert parse_prompt(prompt)
-
-
 LONG = 100_000
 
 

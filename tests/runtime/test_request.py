@@ -124,8 +124,10 @@ def test_baked_loras_are_stripped() -> None:
         ({"count": 1001}, "1001 pictures"),
         ({"seed": -1}, "seed -1 is not possible"),
         ({"seed": 2**64 - 1, "count": 2}, "seed 18446744073709551615 is not possible"),
-        ({"prompt": "[a:b:0.5]"}, "not supported"),
-        ({"negative": "[a|b]"}, "not supported"),
+        ({"prompt": "[a|b:0.5]"}, "neither prompt editing"),
+        ({"negative": "[a|b:0.5]"}, "neither prompt editing"),
+        ({"prompt": "a AND b:1000"}, "weight 1000 of a prompt joined by AND"),
+        ({"prompt": "(" * 101}, "More than 100 brackets"),
         ({"prompt": "x" * 10_001}, "prompt has 10001 characters"),
         ({"prompt": "<lora:other:1>"}, "not in this bundle"),
     ],
@@ -140,3 +142,12 @@ def test_what_is_not_possible_is_said(fields: dict[str, object], message: str) -
 def test_all_impossible_numbers_are_named_at_once() -> None:
     with pytest.raises(SettingError, match=r"width 65.*height 66.*0 steps.*scale 0 "):
         _settle(width=65, height=66, steps=0, cfg=0)
+
+
+def test_a_negative_prompt_that_has_no_part_is_not_read() -> None:
+    assert _settle(negative="[a|b:0.5]", cfg=1).cfg == 1
+
+
+def test_and_in_a_negative_prompt_is_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    assert _settle(negative="a AND b").negative == "a AND b"
+    assert "AND is a word" in caplog.text
