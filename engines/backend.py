@@ -27,6 +27,10 @@ class Backend(Protocol):
     def device(self) -> str:
         """What it computes on, in words, for `runtime info` and the metadata of pictures."""
 
+    @property
+    def max_batch(self) -> int:
+        """Entries of one UNet call beyond which a picture costs no less; guidance takes two."""
+
     def unavailable(self, bundle: Bundle) -> str | None:
         """Why this machine or bundle cannot use the backend, and what would change that."""
 

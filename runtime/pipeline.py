@@ -29,9 +29,6 @@ from runtime.slot import Latents, Slot
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
 
-MAX_BATCH = 4
-"""Entries of one UNet call: two pictures with guidance. More costs memory and wins little."""
-
 OnStep = Callable[[int, int], None]
 """Called with the rows that are done and those that there are, over all pictures."""
 
@@ -46,23 +43,25 @@ class Pipeline:
         choice: the backend, and why it was taken.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice, max_batch: int = MAX_BATCH) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, max_batch: int | None = None) -> None:
         self.bundle = bundle
         self.choice = choice
         self._limits = choice.backend.limits(bundle)
-        self._max_batch = min(max_batch, self._limits.most(layout.UNET, "batch") or max_batch)
+        wanted = choice.backend.max_batch if max_batch is None else max_batch
+        self._max_batch = min(wanted, self._limits.most(layout.UNET, "batch") or wanted)
         self._sessions: list[Session] = []
         manifest = bundle.manifest
         self._origin = Origin(manifest.name, manifest.identity, choice.backend.name)
 
     @classmethod
-    def open(cls, path: Path, backend: str = AUTO, max_batch: int = MAX_BATCH) -> Self:
+    def open(cls, path: Path, backend: str = AUTO, max_batch: int | None = None) -> Self:
         """Open the bundle at `path` on a backend; no graph is loaded yet.
 
         Args:
             path: the bundle's directory.
             backend: a backend's name, or "auto" for the fastest here.
-            max_batch: entries of one UNet call at most; a picture with guidance takes two.
+            max_batch: entries of one UNet call at most, by default as many as pay on the
+                backend; a picture with guidance takes two.
 
         Raises:
             BundleError: the bundle is foreign, damaged or of another revision.

@@ -15,6 +15,7 @@ class CpuBackend:
 
     name = "cpu"
     device = "CPU, ONNX Runtime"
+    max_batch = 4
 
     def unavailable(self, bundle: Bundle) -> str | None:
         """Only the package can be missing."""

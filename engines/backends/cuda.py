@@ -37,6 +37,8 @@ class CudaBackend:
     With `graph`, each set of input shapes is recorded as a CUDA graph and replayed.
     """
 
+    max_batch = 8
+
     def __init__(self, *, graph: bool = False) -> None:
         self.name = "cuda-graph" if graph else "cuda"
         self.graph = graph

@@ -38,6 +38,7 @@ class OrtTensorRtRtxBackend:
     """TensorRT for RTX, through ONNX Runtime's plugin."""
 
     name = "ort-tensorrt-rtx"
+    max_batch = 8
 
     @property
     def device(self) -> str:

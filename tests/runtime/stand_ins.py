@@ -145,6 +145,7 @@ class StandInBackend:
 
     name = "stand-in"
     device = "formulas"
+    max_batch = 4
 
     def __init__(self) -> None:
         self.sessions: dict[str, StandInSession] = {}
@@ -166,6 +167,7 @@ class _FreshBackend:
 
     name = StandInBackend.name
     device = StandInBackend.device
+    max_batch = StandInBackend.max_batch
 
     def unavailable(self, bundle: Bundle) -> str | None:
         return None

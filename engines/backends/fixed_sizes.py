@@ -1,0 +1,52 @@
+"""A session for engines that are faster on a graph of fixed sizes than on one of any size."""
+
+from collections.abc import Callable, Mapping
+
+from engines.manifest import ComponentSpec
+from engines.session import Array, Session
+
+Compile = Callable[[Mapping[str, int]], Session]
+"""Compiles a graph for a size of each of its dynamic axes."""
+
+
+class FixedSizesSession(Session):
+    """Compiles the graph for the sizes that it is fed, and again when they change.
+
+    Only the last compilation is kept, because each one holds the weights: whoever feeds several
+    sizes feeds all calls of one size before those of the next.
+    """
+
+    def __init__(self, spec: ComponentSpec, compile_for: Compile) -> None:
+        super().__init__(spec)
+        self._compile_for = compile_for
+        self._compiled: Session | None = None
+        self._sizes: Mapping[str, int] = {}
+        self._bound: dict[str, Array] = {}
+
+    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        self._bound.update(feeds)
+        sizes = self._axis_sizes()
+        if self._compiled is not None and sizes == self._sizes:
+            return self._compiled.run(feeds)
+        self._release()
+        self._compiled = self._compile_for(sizes)
+        self._sizes = sizes
+        return self._compiled.run(self._bound)
+
+    def close(self) -> None:
+        """Release the graph."""
+        self._release()
+        self._bound = {}
+
+    def _release(self) -> None:
+        if self._compiled is not None:
+            self._compiled.close()
+            self._compiled = None
+
+    def _axis_sizes(self) -> dict[str, int]:
+        return {
+            axis: size
+            for tensor in self.inputs
+            for axis, size in zip(tensor.shape, self._bound[tensor.name].shape, strict=True)
+            if isinstance(axis, str)
+        }
