@@ -33,7 +33,7 @@ def test_every_module_of_the_runtime_imports_without_torch() -> None:
     assert int(imported.stdout) > 20
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["info"], ["serve"]])
 def test_the_runtimes_help_needs_no_torch(command: list[str]) -> None:
     shown = _walled("runtime", *command, "--help")
     assert shown.returncode == 0, shown.stderr

@@ -1,0 +1,84 @@
+"""What Prometheus is told, in a registry of the app's own."""
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+_STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_ROW_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """Every figure of the server. Labels are few and fixed: no prompts, ids or client names.
+
+    Attributes:
+        rows: rows that pictures have advanced, together.
+        pictures: finished pictures.
+        jobs: ended jobs, by `state` (done, failed, cancelled).
+        refusals: requests that were answered with a fault, by `kind`.
+        engine_failures: calls of an engine that failed, by `stage`.
+        stage: seconds a picture spent in each `stage` (wait, text, denoise, decode, png, total).
+        row: seconds of each call that advanced pictures by a row.
+        requests: answered HTTP requests, by `method`, `route` and `status`.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        registry = self._registry
+        self.rows = Counter(
+            "fracture_rows", "Rows by which pictures have advanced", registry=registry
+        )
+        self.pictures = Counter("fracture_pictures", "Finished pictures", registry=registry)
+        self.jobs = Counter("fracture_jobs", "Ended jobs", ["state"], registry=registry)
+        self.refusals = Counter(
+            "fracture_refusals", "Requests answered with a fault", ["kind"], registry=registry
+        )
+        self.engine_failures = Counter(
+            "fracture_engine_failures", "Failed calls of an engine", ["stage"], registry=registry
+        )
+        self.stage = Histogram(
+            "fracture_stage_seconds",
+            "Seconds of a picture in each stage",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.row = Histogram(
+            "fracture_row_seconds",
+            "Seconds of one row of all pictures in progress",
+            buckets=_ROW_BUCKETS,
+            registry=registry,
+        )
+        self.requests = Counter(
+            "fracture_http_requests",
+            "Answered HTTP requests",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._info = Info("fracture", "What the server runs", registry=registry)
+
+    def describe(self, **facts: str) -> None:
+        """State what is served: the bundle, its identity, the engine and the device."""
+        self._info.info(facts)
+
+    def observe_gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Publish a figure that is read whenever it is asked for."""
+        Gauge(name, text, registry=self._registry).set_function(read)
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,93 @@
+"""The server as a program: uvicorn around the app, signals, and an end without lost jobs."""
+
+import asyncio
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+
+from engines.errors import SettingError
+from runtime.server.app import create_app
+from runtime.server.service import Service
+from runtime.server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_BACKLOG = 2048
+_HEADER_BYTES = 32_768
+_CLOSE_SECONDS = 5
+
+
+def run_server(service: Service) -> None:
+    """Serve until a signal ends it: the first drains the jobs, the second stops at once.
+
+    Raises:
+        SettingError: the address cannot be listened on.
+        UserError: the engines cannot be loaded.
+    """
+    settings = service.settings
+    if not settings.keys and settings.host not in _LOOPBACK:
+        log.warning(
+            "listening on %s without keys: everyone who reaches the port can use the server "
+            "(FRACTURE_KEYS)",
+            settings.host,
+        )
+    listener = _listen(settings)
+    config = uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_CLOSE_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        lifespan="on",
+    )
+    server = _Server(config, service)
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    server.run(sockets=[listener])
+    if service.worker.start_error is not None:
+        raise service.worker.start_error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but SIGTERM and SIGINT first drain, and it ends where the engines do not load."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._asked_to_end = False
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: the first drains, the second ends at once."""
+        if self._asked_to_end:
+            self.should_exit = self.force_exit = True
+        self._asked_to_end = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to end."""
+        if self._asked_to_end and self._draining is None:
+            seconds = self._service.settings.drain
+            log.info("stopping: no new jobs, %g seconds for those that there are", seconds)
+            self._draining = asyncio.create_task(self._service.drain())
+        if self._draining is not None and self._draining.done():
+            self.should_exit = True
+        if self._service.worker.start_error is not None:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            "Choose another --host or --port."
+        ) from error
