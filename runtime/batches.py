@@ -17,13 +17,21 @@ class Batch:
 
     def __init__(self, slots: list[Slot], dtype: np.dtype[np.generic]) -> None:
         """Share one call between `slots`, of one latent size and text length, in `dtype`."""
-        self.entries = sum(slot.entries for slot in slots)
+        self._entries = [slot.entries for slot in slots]
+        self.entries = sum(self._entries)
         text = slots[0].embeddings[0].shape
         self.slots = tuple(slots)
         self._sample = np.empty((self.entries, *slots[0].sample_shape), dtype)
         self._timestep = np.empty(self.entries, np.float32)
         self._embeddings = np.empty((self.entries, *text), dtype)
         self._written: list[Embeddings | None] = [None] * self.entries
+
+    @property
+    def fits(self) -> bool:
+        """Whether every run takes as many entries at its row as when the batch was made."""
+        return all(
+            slot.entries == entries for slot, entries in zip(self.slots, self._entries, strict=True)
+        )
 
     def write_inputs(self) -> bool:
         """Write what the UNet sees at the next row; return whether its texts changed."""
@@ -56,9 +64,9 @@ class Batch:
 
     def _places(self) -> Iterable[tuple[Slot, slice]]:
         begin = 0
-        for slot in self.slots:
-            yield slot, slice(begin, begin + slot.entries)
-            begin += slot.entries
+        for slot, entries in zip(self.slots, self._entries, strict=True):
+            yield slot, slice(begin, begin + entries)
+            begin += entries
 
 
 def form_batches(slots: list[Slot], max_batch: int) -> list[list[Slot]]:

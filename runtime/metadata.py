@@ -21,6 +21,17 @@ PARAMETERS_KEY = "parameters"
 RECORD_KEY = "fracture-sd"
 RECORD_REVISION = 1
 
+_WEBUI_SCHEDULES = {
+    "normal": "Normal",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "sgm uniform": "SGM Uniform",
+    "simple": "Simple",
+    "align your steps": "Align Your Steps",
+}
+"""What the webui calls a schedule; it has no names for timestep spacings."""
+
 _NEGATIVE = "Negative prompt: "
 _HASH_DIGITS = 10
 _FIELD = re.compile(
@@ -65,7 +76,7 @@ def format_parameters(settings: Settings, origin: Origin) -> str:
     fields = {
         "Steps": str(settings.steps),
         "Sampler": settings.sampler,
-        "Schedule type": settings.schedule.title(),
+        "Schedule type": _WEBUI_SCHEDULES.get(settings.schedule, "Automatic"),
         "CFG scale": f"{settings.cfg:.6g}",
         "Seed": str(settings.seed),
         "Size": f"{settings.width}x{settings.height}",
@@ -74,6 +85,7 @@ def format_parameters(settings: Settings, origin: Origin) -> str:
     }
     if settings.clip_skip > 1:
         fields["Clip skip"] = str(settings.clip_skip)
+    fields |= _sampling_fields(settings)
     fields |= _noise_fields(settings.noise)
     fields["Version"] = f"{RECORD_KEY} {origin.version}"
     lines = [settings.prompt]
@@ -126,6 +138,26 @@ def parse_record(text: str) -> tuple[Settings, Origin]:
     except (ValueError, FieldError) as error:
         raise InputError(f"The picture's record is damaged: {error}.") from error
     return record.settings, record.origin
+
+
+def _sampling_fields(settings: Settings) -> dict[str, str]:
+    """Guidance and stochasticity, where they are not the samplers' own."""
+    guidance, chosen = settings.guidance, settings.stochasticity
+    eta = "Eta DDIM" if settings.sampler == "DDIM" else "Eta"
+    return {
+        name: f"{value:.6g}"
+        for name, value, default in (
+            ("CFG Rescale", guidance.rescale, 0),
+            ("Skip Early CFG", guidance.start, 0),
+            ("CFG end", guidance.end, 1),
+            (eta, chosen.eta, None),
+            ("Sigma churn", chosen.s_churn, 0),
+            ("Sigma tmin", chosen.s_tmin, 0),
+            ("Sigma tmax", chosen.s_tmax, None),
+            ("Sigma noise", chosen.s_noise, 1),
+        )
+        if value is not None and value != default
+    }
 
 
 def _noise_fields(noise: NoiseSettings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.session import Session
 from runtime.denoiser import Denoiser
+from runtime.guidance import guidance_of
 from runtime.metadata import Origin
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.picture import PictureDecoder
@@ -184,11 +185,17 @@ class Pipeline:
         Raises:
             SettingError: the sampler cannot take that many steps.
         """
-        return make_table(settings.sampler, settings.schedule, settings.steps, self._noise_schedule)
+        return make_table(
+            settings.sampler,
+            settings.schedule,
+            settings.steps,
+            self._noise_schedule,
+            stochasticity=settings.stochasticity,
+        )
 
     def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
         """Whether another picture fits into a call; one that never fits goes alone."""
-        taken = sum(slot.entries for slot in running)
+        taken = sum(slot.most_entries for slot in running)
         return not taken or taken + self.prompts(settings).entries <= self._max_batch
 
     def start(self, settings: Settings, table: Table, ahead: Iterable[Settings] = ()) -> Slot:
@@ -211,7 +218,10 @@ class Pipeline:
         noise = SeedNoise(settings.seed, settings.noise, latents.downscale)
         start = noise.start(shape) * np.float32(table.initial_noise_scale)
         text = self._encoder.encode(self.prompts(settings), map(self.prompts, ahead))
-        return Slot(table, start, text.at(table.steps), settings.cfg, noise)
+        conditioning = text.at(table.steps)
+        negative = conditioning.negative is not None
+        guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
+        return Slot(table, start, conditioning, guidance, noise)
 
     def finish(self, latents: Latents, settings: Settings) -> Picture:
         """Decode a run's latents.

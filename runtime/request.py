@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
+from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and
-from runtime.samplers.catalogue import AUTOMATIC, resolve
+from runtime.samplers.catalogue import AUTOMATIC, resolve, stochasticity_faults
+from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
 
@@ -48,6 +50,8 @@ class Request:
         clip_skip: 1 for the text encoder's last layer, 2 for the last but one.
         count: how many pictures.
         noise: how the seed becomes noise; a strength without a subseed takes one by chance.
+        guidance: what there is to guidance beside its scale.
+        stochasticity: how much noise the sampler brings in.
     """
 
     prompt: str
@@ -63,6 +67,8 @@ class Request:
     clip_skip: int = 1
     count: int = 1
     noise: NoiseSettings = field(default_factory=NoiseSettings)
+    guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
+    stochasticity: Stochasticity = field(default_factory=Stochasticity)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class Settings:
     height: int
     clip_skip: int
     noise: NoiseSettings = field(default_factory=NoiseSettings)
+    guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
+    stochasticity: Stochasticity = field(default_factory=Stochasticity)
 
 
 def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
@@ -108,8 +116,12 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         height=defaults.height if request.height is None else request.height,
         clip_skip=request.clip_skip,
         noise=_noise(request.noise),
+        guidance=request.guidance,
+        stochasticity=request.stochasticity,
     )
     faults = _faults(settings, request.count, manifest)
+    faults += guidance_faults(settings.guidance)
+    faults += stochasticity_faults(sampler, settings.stochasticity)
     if faults:
         raise SettingError("; ".join(faults) + ".")
     if has_and(settings.negative):

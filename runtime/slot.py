@@ -1,6 +1,7 @@
 """One run of the denoiser: a picture on its way, with its own table, text and guidance."""
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from engines.errors import BackendError, InternalError
 from engines.session import Array
 from runtime.conditioning import Conditioning, Embeddings, needs_negative
+from runtime.guidance import Guidance, rescale
 from runtime.known import KnownLatents
 from runtime.samplers.table import Table, advance, scratch_for
 
@@ -45,7 +47,7 @@ class Slot:
         table: Table,
         latents: Latents,
         conditioning: Conditioning,
-        guidance: float,
+        guidance: float | Guidance,
         noise: NoiseStream,
         known: KnownLatents | None = None,
         mask_channels: Latents | None = None,
@@ -56,7 +58,7 @@ class Slot:
             table: the sampler's table.
             latents: [C, h, w], x at the table's first row before its churn; copied.
             conditioning: the prompts' embeddings at each row of the table.
-            guidance: the guidance scale.
+            guidance: the guidance scale, or one for each row.
             noise: the stream that samplers with noise draw from.
             known: what the run keeps of a picture; None where it keeps nothing.
             mask_channels: [c, h, w], what an inpainting UNet sees beside the latents; None for
@@ -67,12 +69,15 @@ class Slot:
         """
         self.table = table
         self.row = 0
-        self.guidance = guidance
+        if not isinstance(guidance, Guidance):
+            guidance = Guidance((guidance,) * table.rows)
+        self._scales = tuple(guidance.scales)
+        self._rescale = guidance.rescale
         self.noise = noise
         self._known = known
         self._mask_channels = mask_channels
-        self._guided = needs_negative(conditioning.weights, guidance)
-        self._factors = tuple(np.float32(guidance * weight) for weight in conditioning.weights)
+        self._weights = conditioning.weights
+        self._guided = tuple(needs_negative(self._weights, scale) for scale in self._scales)
         self._texts = _texts(conditioning, self._guided, table.rows)
         terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
         self.latents: Latents = terms[0]
@@ -90,9 +95,19 @@ class Slot:
         return self.row == self.table.rows
 
     @property
+    def guidance(self) -> float:
+        """The guidance scale at this row."""
+        return self._scales[self.row]
+
+    @property
     def entries(self) -> int:
-        """Entries of the batch that one call takes for this run."""
+        """Entries of the batch that one call takes for this run at this row."""
         return len(self.embeddings)
+
+    @property
+    def most_entries(self) -> int:
+        """The most entries that any row of this run takes."""
+        return max(map(len, self._texts))
 
     @property
     def embeddings(self) -> tuple[Embeddings, ...]:
@@ -130,7 +145,8 @@ class Slot:
 
         The prediction is u + sum of guidance * weight * (c - u) over the prompts' c, or where u
         has no part in that, the sum of guidance * weight * c.
-        Source: equation 11 of Liu et al., https://arxiv.org/abs/2206.01714.
+        Source: equation 11 of Liu et al., https://arxiv.org/abs/2206.01714. Where guidance is
+        rescaled, the prompts' own prediction is this one with guidance 1.
 
         Args:
             predicted: [entries, C, h, w], in the order of `embeddings`.
@@ -140,8 +156,10 @@ class Slot:
         """
         prediction, term = self._prediction, self._drawn
         with np.errstate(invalid="ignore", over="ignore"):
-            base, prompts = (predicted[0], predicted[1:]) if self._guided else (None, predicted)
-            for i, (prompt, factor) in enumerate(zip(prompts, self._factors, strict=True)):
+            guided, guidance = self._guided[self.row], self.guidance
+            base, prompts = (predicted[0], predicted[1:]) if guided else (None, predicted)
+            for i, (prompt, weight) in enumerate(zip(prompts, self._weights, strict=True)):
+                factor = np.float32(guidance * weight)
                 out = term if i else prediction
                 if base is None:
                     np.multiply(prompt, factor, out=out)
@@ -150,7 +168,12 @@ class Slot:
                     out *= factor
                 if i:
                     prediction += term
-            if base is not None:
+            if base is not None and self._rescale and guidance:
+                np.divide(prediction, np.float32(guidance), out=term)
+                term += base
+                prediction += base
+                rescale(prediction, term, self._rescale)
+            elif base is not None:
                 prediction += base
             lowest, highest = prediction.min(), prediction.max()
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -167,18 +190,19 @@ class Slot:
 
 
 def _texts(
-    conditioning: Conditioning, guided: bool, rows: int
+    conditioning: Conditioning, guided: Sequence[bool], rows: int
 ) -> tuple[tuple[Embeddings, ...], ...]:
     """The embeddings of each row's entries."""
     prompts, negative = conditioning.prompts, conditioning.negative
-    if guided:
-        if negative is None:
-            raise InternalError("guidance without embeddings of a negative prompt")
-        texts = tuple((u, *each) for u, each in zip(negative, prompts, strict=True))
-    else:
-        texts = tuple(prompts)
-    if len(texts) != rows:
-        raise InternalError(f"embeddings for {len(texts)} rows of a table that has {rows}")
+    if any(guided) and negative is None:
+        raise InternalError("guidance without embeddings of a negative prompt")
+    for name, given in (("embeddings", prompts), ("guidance", guided)):
+        if len(given) != rows:
+            raise InternalError(f"{name} for {len(given)} rows of a table that has {rows}")
+    texts = tuple(
+        (negative[row], *prompts[row]) if negative is not None and guided[row] else prompts[row]
+        for row in range(rows)
+    )
     if len(shapes := {part.shape for text in texts for part in text}) != 1:
         raise InternalError(f"embeddings of {sorted(shapes)} do not fit")
     return texts

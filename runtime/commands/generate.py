@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, NoReturn
 from engines.backend import AUTO, backend_names
 from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
+from runtime.commands.sampling_options import (
+    add_sampling_arguments,
+    read_guidance_settings,
+    read_stochasticity,
+)
 from runtime.commands.seed_options import add_seed_arguments, read_noise_settings
 from runtime.commands.size_option import size
 
@@ -47,6 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--clip-skip", type=int, default=1, metavar="N", help="1 (default) or 2, as in the webui"
     )
     add_seed_arguments(parser)
+    add_sampling_arguments(parser)
     add_bundle_argument(parser)
     parser.add_argument(
         "--backend", default=AUTO, metavar="NAME", help=f"{', '.join(backend_names())}"
@@ -138,4 +144,6 @@ def _request(options: argparse.Namespace, prompt: str) -> "Request":
         clip_skip=options.clip_skip,
         count=options.n,
         noise=read_noise_settings(options),
+        guidance=read_guidance_settings(options),
+        stochasticity=read_stochasticity(options),
     )

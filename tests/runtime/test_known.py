@@ -8,8 +8,8 @@ from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.catalogue import make_table
 from runtime.slot import Latents, Slot
+from tests.runtime.fake_unet import constant, embeddings
 from tests.runtime.samplers.reference import SD15
-from tests.runtime.test_denoiser import constant, embeddings
 
 NOISE_SCHEDULE = NoiseSchedule.from_config(SD15)
 SHAPE = (4, 6, 8)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from engines import __version__
 from engines.errors import InputError
+from runtime.guidance import GuidanceSettings
 from runtime.metadata import (
     Origin,
     format_parameters,
@@ -20,6 +21,7 @@ from runtime.metadata import (
 )
 from runtime.png import Picture, read_record
 from runtime.request import Settings
+from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
 
 SETTINGS = Settings(
@@ -62,6 +64,30 @@ def test_what_varies_a_seed_is_said() -> None:
         ", Model: cracked-skin, Variation seed: 5, Variation seed strength: 0.25, "
         "Seed resize from: 256x320, ENSD: 31337, RNG: NV, "
     ) in text
+
+
+def test_guidance_and_sampler_noise_are_said_where_they_are_chosen() -> None:
+    settings = dataclasses.replace(
+        SETTINGS,
+        sampler="Euler",
+        schedule="sgm uniform",
+        guidance=GuidanceSettings(0.7, 0.1, 0.9),
+        stochasticity=Stochasticity(None, 3.5, 0.1, 9.0, 1.003),
+    )
+    text = format_parameters(settings, ORIGIN)
+    assert "Sampler: Euler, Schedule type: SGM Uniform, " in text
+    assert (
+        ", CFG Rescale: 0.7, Skip Early CFG: 0.1, CFG end: 0.9, Sigma churn: 3.5, "
+        "Sigma tmin: 0.1, Sigma tmax: 9, Sigma noise: 1.003, RNG: CPU, "
+    ) in text
+    assert parse_record(format_record(settings, ORIGIN)) == (settings, ORIGIN)
+    for sampler, name in (("DDIM", "Eta DDIM"), ("Euler a", "Eta")):
+        settings = dataclasses.replace(
+            SETTINGS, sampler=sampler, schedule="model", stochasticity=Stochasticity(eta=0.0)
+        )
+        text = format_parameters(settings, ORIGIN)
+        assert f", {name}: 0, " in text
+        assert "Schedule type: Automatic, " in text
 
 
 def test_a_value_with_a_comma_is_quoted() -> None:

@@ -9,9 +9,11 @@ from engines import layout
 from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import BackendError, SettingError
+from runtime.guidance import GuidanceSettings
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
+from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
 from tests.runtime.stand_ins import StandInBackend, open_stand_in
 
@@ -63,6 +65,9 @@ BASE = Request("a cat", negative="dog", seed=3)
         Request("a cat", negative="dog", seed=3, schedule="exponential"),
         Request("a cat", negative="dog", seed=3, clip_skip=2),
         Request("a cat", negative="dog", seed=3, preset="cracked"),
+        Request("a cat", negative="dog", seed=3, guidance=GuidanceSettings(rescale=0.7)),
+        Request("a cat", negative="dog", seed=3, guidance=GuidanceSettings(start=0.2)),
+        Request("a cat", negative="dog", seed=3, guidance=GuidanceSettings(end=0.6)),
         Request("a cat", negative="dog", seed=3, noise=NoiseSettings(source="nv")),
         Request("a cat", negative="dog", seed=3, noise=NoiseSettings("cpu", 1, 0.2)),
         Request(
@@ -115,6 +120,26 @@ def test_guidance_1_takes_no_negative_half(bundle: Bundle) -> None:
     _, backend, _ = _make(bundle, Request("a cat", cfg=1))
     assert backend.sessions[layout.UNET].batches == [1] * 4
     assert backend.sessions[layout.TEXT_ENCODER].batches == [1]
+
+
+def test_rows_without_guidance_take_no_negative_half(bundle: Bundle) -> None:
+    guidance = GuidanceSettings(start=0.25, end=0.75)
+    _, backend, _ = _make(bundle, Request("a cat", guidance=guidance))
+    assert backend.sessions[layout.UNET].batches == [1, 1, 2, 1]
+
+
+def test_what_a_sampler_brings_in_changes_the_picture(bundle: Bundle) -> None:
+    pictures = [
+        _make(bundle, Request("a cat", seed=3, sampler=sampler, stochasticity=chosen))[0][0]
+        for sampler, chosen in (
+            ("DDIM", Stochasticity()),
+            ("DDIM", Stochasticity(eta=1.0)),
+            ("Euler", Stochasticity()),
+            ("Euler", Stochasticity(s_churn=2.0)),
+            ("Euler", Stochasticity(s_churn=2.0, s_noise=1.5)),
+        )
+    ]
+    assert len({picture.pixels.tobytes() for picture in pictures}) == len(pictures)
 
 
 def test_pictures_come_as_soon_as_they_are_finished(bundle: Bundle) -> None:

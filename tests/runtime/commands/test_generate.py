@@ -7,7 +7,9 @@ import pytest
 
 from engines import backend, layout
 from runtime.__main__ import main
+from runtime.guidance import GuidanceSettings
 from runtime.png import read_record
+from runtime.samplers.stochasticity import Stochasticity
 from tests.runtime.stand_ins import write_bundle
 
 
@@ -58,6 +60,17 @@ def test_every_option_reaches_the_picture(workplace: Path) -> None:
     assert origin.backend == "stand-in"
 
 
+def test_guidance_and_sampler_noise_reach_the_picture(workplace: Path) -> None:
+    arguments = "--cfg-rescale 0.7 --cfg-start 0.2 --cfg-end 0.8 --sampler euler --s-churn 3"
+    arguments += " --s-tmin 0.1 --s-tmax 9 --s-noise 1.01 --quiet --out cat.png"
+    assert main(["generate", "a cat", *arguments.split()]) == 0
+    settings, _ = read_record(workplace / "cat.png")
+    assert settings.guidance == GuidanceSettings(0.7, 0.2, 0.8)
+    assert settings.stochasticity == Stochasticity(None, 3.0, 0.1, 9.0, 1.01)
+    assert main(["generate", "a", *["--sampler", "ddim", "--eta", "0.5", "--out", "a.png"]]) == 0
+    assert read_record(workplace / "a.png")[0].stochasticity == Stochasticity(eta=0.5)
+
+
 def test_several_prompts_and_pictures_as_json(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +114,9 @@ def test_a_baked_lora_is_stripped_with_a_warning(capsys: pytest.CaptureFixture[s
         ("--cfg 0", "the guidance scale 0 is not possible"),
         ("--n 0", "0 pictures at once are not possible"),
         ("--seed -1", "the seed -1 is not possible"),
+        ("--cfg-rescale 2", "guidance rescale 2 is not possible: choose 0 to 1"),
+        ("--cfg-start 0.5 --cfg-end 0.4", "guidance from 0.5 to 0.4 is not possible"),
+        ("--eta 0.5 --sampler lms", "LMS takes no eta"),
         ("--clip-skip 9", "clip skip 9 is not possible"),
         ("--preset shiny", "No preset 'shiny'"),
         ("--bundle nowhere", "There is no bundle at nowhere. Make one with `convert all"),

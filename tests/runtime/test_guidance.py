@@ -1,0 +1,119 @@
+"""Guidance by row, and its rescaling against diffusers."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+from numpy.typing import NDArray
+
+from runtime.conditioning import Conditioning
+from runtime.denoiser import Denoiser
+from runtime.guidance import Guidance, GuidanceSettings, guidance_faults, guidance_of, rescale
+from runtime.noise import TorchCpuNoise
+from runtime.noise_schedule import NoiseSchedule
+from runtime.samplers.catalogue import make_table
+from runtime.slot import Slot
+from tests.runtime.fake_unet import FakeUnet, embeddings, finish, predict, run_alone, slot
+from tests.runtime.samplers.reference import SD15, run_table
+
+NOISE_SCHEDULE = NoiseSchedule.from_config(SD15)
+SHAPE = (4, 8, 8)
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("guidance", [1.5, 9.0])
+def test_a_rescaled_prediction_is_diffusers_own(amount: float, guidance: float) -> None:
+    unconditional, conditional = np.random.default_rng(2).normal(0.1, 1, (2, *SHAPE))
+    conditional = conditional * 1.7
+    text = np.zeros((77, 8), np.float32)
+    table = make_table("DDIM", "model", 2, NOISE_SCHEDULE)
+    run = Slot(
+        table,
+        np.zeros(SHAPE, np.float32),
+        Conditioning((1.0,), [(text,)] * 2, [text] * 2),
+        Guidance((guidance,) * 2, amount),
+        TorchCpuNoise(0),
+    )
+    run.read_prediction(np.stack([unconditional, conditional]).astype(np.float32))
+    run.advance()
+
+    u, c = torch.from_numpy(unconditional), torch.from_numpy(conditional)
+    wanted = rescale_noise_cfg((u + guidance * (c - u))[None], c[None], amount)[0].numpy()
+    ours = run.latents / table.coefficients[0, 0, 1]
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=2e-5)
+
+
+def test_rescaling_leaves_what_has_no_contrast() -> None:
+    flat = np.full(SHAPE, 2, np.float32)
+    rescale(flat, np.ones(SHAPE, np.float32), 0.7)
+    assert (flat == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "guided"),
+    [
+        (GuidanceSettings(), range(10)),
+        (GuidanceSettings(start=0.2), range(3, 10)),
+        (GuidanceSettings(start=0.25), range(3, 10)),
+        (GuidanceSettings(end=0.5), range(5)),
+        (GuidanceSettings(start=0.1, end=0.3), range(2, 3)),
+    ],
+)
+def test_an_interval_of_a_runs_steps(settings: GuidanceSettings, guided: range) -> None:
+    """With `start`, the webui's steps: it skips step i while i / steps is not above it."""
+    table = make_table("Euler", "normal", 10, NOISE_SCHEDULE)
+    scales = guidance_of(6.0, settings, table).scales
+    assert scales == tuple(6.0 if step in guided else 1.0 for step in range(10))
+
+
+def test_an_interval_holds_for_whole_steps_and_for_what_a_late_run_has_of_them() -> None:
+    table = make_table("Heun", "karras", 10, NOISE_SCHEDULE, first_step=6)
+    scales = guidance_of(6.0, GuidanceSettings(end=0.5), table).scales
+    assert scales == (6.0,) * 4 + (1.0,) * 3
+
+
+def test_where_the_negative_prompt_has_no_part_nothing_is_left_out() -> None:
+    table = make_table("Euler", "normal", 4, NOISE_SCHEDULE)
+    settings = GuidanceSettings(start=0.5)
+    assert guidance_of(2.0, settings, table, negative=False).scales == (2.0,) * 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        GuidanceSettings(rescale=1.1),
+        GuidanceSettings(rescale=float("nan")),
+        GuidanceSettings(start=-0.1),
+        GuidanceSettings(start=0.5, end=0.5),
+        GuidanceSettings(end=1.5),
+        GuidanceSettings(start=float("nan")),
+    ],
+)
+def test_what_is_not_possible(settings: GuidanceSettings) -> None:
+    (fault,) = guidance_faults(settings)
+    assert "not possible" in fault
+    assert not guidance_faults(GuidanceSettings(0.7, 0.1, 0.9))
+
+
+def test_guidance_may_change_by_row_and_halves_the_rows_without_it() -> None:
+    """Beside a run that is guided throughout, in one call with it."""
+    scales = (1.0, 1.0, 7.0, 3.0, 3.0, 1.0)
+    remaining = iter(scales)
+
+    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+        conditional = predict(x, timestep, embeddings(3))
+        unconditional = predict(x, timestep, embeddings(103))
+        return unconditional + next(remaining) * (conditional - unconditional)
+
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=8)
+    watched, other = slot(seed=3, guidance=Guidance(scales)), slot(seed=1)
+    denoiser.add(watched)
+    denoiser.add(other)
+    finish(denoiser)
+    assert [len(call["sample"]) for call in unet.calls] == [3, 3, 4, 4, 4, 3]
+    assert watched.most_entries == 2
+    start = TorchCpuNoise(3).draw((4, 8, 8)).astype(np.float64)
+    *_, wanted = run_table(watched.table, start, guided, [])
+    np.testing.assert_allclose(watched.latents, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(other.latents, run_alone(seed=1))
