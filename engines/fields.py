@@ -46,8 +46,8 @@ def parse_fields(kind: type[Record], value: object, *, defaults: bool = False) -
     """Turn parsed JSON or TOML into the dataclass `kind`, recursively by its annotations.
 
     Args:
-        kind: a dataclass whose fields are scalars, unions of them, `Any`, dataclasses, and
-            `dict[str, ...]` or `tuple[..., ...]` of these.
+        kind: a dataclass whose fields are scalars, unions of them with at most one dataclass,
+            `Any`, dataclasses, and `dict[str, ...]` or `tuple[..., ...]` of these.
         value: what the JSON or TOML parser returned.
         defaults: whether a field that has a default may be left out.
 
@@ -76,6 +76,9 @@ def _parse(kind: Any, value: Any, where: str, defaults: bool) -> Any:
         return tuple(
             _parse(arguments[0], item, f"{where}[{i}]", defaults) for i, item in enumerate(value)
         )
+    if origin is types.UnionType and isinstance(value, dict):
+        for kind_of_object in filter(dataclasses.is_dataclass, arguments):
+            return _parse_dataclass(kind_of_object, value, where, defaults)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)

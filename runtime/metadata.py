@@ -10,12 +10,16 @@ import json
 import re
 import reprlib
 from dataclasses import dataclass
+from typing import Any
 
 from engines import __version__
 from engines.errors import InputError
 from engines.fields import FieldError, parse_fields, parse_json
+from runtime.hires import HiresSettings
+from runtime.init_settings import CONTENT_ORIGINAL, InitSettings
 from runtime.request import Settings
 from runtime.seeds import NoiseSettings
+from runtime.source_picture import NOT_RECORDED
 
 PARAMETERS_KEY = "parameters"
 RECORD_KEY = "fracture-sd"
@@ -83,6 +87,8 @@ def format_parameters(settings: Settings, origin: Origin) -> str:
         "Model hash": origin.identity[:_HASH_DIGITS],
         "Model": origin.bundle,
     }
+    fields |= _init_fields(settings.init)
+    fields |= _hires_fields(settings.hires)
     if settings.clip_skip > 1:
         fields["Clip skip"] = str(settings.clip_skip)
     fields |= _sampling_fields(settings)
@@ -117,7 +123,7 @@ def parse_parameters(text: str) -> Parameters:
 def format_record(settings: Settings, origin: Origin) -> str:
     """Our record as JSON: everything that makes the picture again."""
     record = _Record(settings, origin, RECORD_REVISION)
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False)
+    return json.dumps(_plain(record), ensure_ascii=False)
 
 
 def parse_record(text: str) -> tuple[Settings, Origin]:
@@ -160,6 +166,41 @@ def _sampling_fields(settings: Settings) -> dict[str, str]:
     }
 
 
+def _init_fields(init: InitSettings | None) -> dict[str, str]:
+    """What the webui says of img2img; what is its default there, it leaves out."""
+    if init is None:
+        return {}
+    fields = {"Denoising strength": f"{init.strength:.6g}"}
+    mask = init.mask
+    if mask is None:
+        return fields
+    if mask.blur:
+        fields["Mask blur"] = f"{mask.blur:.6g}"
+    if mask.invert:
+        fields["Mask mode"] = "Inpaint not masked"
+    if mask.content != CONTENT_ORIGINAL:
+        fields["Masked content"] = mask.content
+    if mask.only_masked:
+        fields["Inpaint area"] = "Only masked"
+        fields["Masked area padding"] = str(mask.padding)
+    return fields
+
+
+def _hires_fields(hires: HiresSettings | None) -> dict[str, str]:
+    if hires is None:
+        return {}
+    return {
+        "Denoising strength": f"{hires.strength:.6g}",
+        **(
+            {"Hires upscale": f"{hires.scale:.6g}"}
+            if hires.scale
+            else {"Hires resize": f"{hires.width}x{hires.height}"}
+        ),
+        "Hires steps": str(hires.steps),
+        "Hires upscaler": hires.upscaler.capitalize(),
+    }
+
+
 def _noise_fields(noise: NoiseSettings) -> dict[str, str]:
     fields = {}
     if noise.subseed is not None:
@@ -170,6 +211,17 @@ def _noise_fields(noise: NoiseSettings) -> dict[str, str]:
     if noise.eta_seed_delta:
         fields["ENSD"] = str(noise.eta_seed_delta)
     return fields | {"RNG": noise.source.upper()}
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass as a dict, without what is not recorded."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {
+        field.name: _plain(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if NOT_RECORDED not in field.metadata
+    }
 
 
 def _quote(value: str) -> str:

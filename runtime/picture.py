@@ -6,33 +6,53 @@ from numpy.typing import NDArray
 from engines import layout
 from engines.errors import BackendError
 from engines.session import Session
+from runtime.tiles import AUTO, run_tiled, wants_tiles
 
 Pixels = NDArray[np.uint8]
 
 
 class PictureDecoder:
-    """The VAE decoder, one picture a call, for its memory grows with the picture."""
+    """The VAE decoder, one picture or tile a call, for its memory grows with the picture."""
 
-    def __init__(self, session: Session, scaling_factor: float) -> None:
-        """Decode with the VAE decoder `session` latents that were multiplied by the factor."""
+    def __init__(self, session: Session, scaling_factor: float, downscale: int = 8) -> None:
+        """Decode with the VAE decoder `session` latents that were multiplied by the factor.
+
+        Args:
+            session: the graph.
+            scaling_factor: of the VAE.
+            downscale: pixels per latent along one side.
+        """
+        self._downscale = downscale
         self._session = session
         self._scaling_factor = scaling_factor
         (self._latents,) = session.inputs
 
-    def decode(self, latents: NDArray[np.float32]) -> Pixels:
+    def decode(self, latents: NDArray[np.float32], tiling: str = AUTO) -> Pixels:
         """Turn the latents of one picture, [C, h, w], into its pixels, [H, W, 3].
+
+        Args:
+            latents: multiplied by the scaling factor.
+            tiling: one of `runtime.tiles.TILINGS`.
 
         Raises:
             BackendError: the picture has values that are no numbers.
         """
-        scaled = (latents[None] / np.float32(self._scaling_factor)).astype(self._latents.dtype)
-        sample = self._session.run({layout.LATENT_SAMPLE: scaled})[layout.SAMPLE][0]
+        _, height, width = latents.shape
+        scaled = latents / np.float32(self._scaling_factor)
+        if wants_tiles(tiling, width * self._downscale, height * self._downscale):
+            sample = run_tiled(self._run, scaled, (1, self._downscale))
+        else:
+            sample = self._run(scaled)
         if not np.isfinite(sample).all():
             raise BackendError(
                 "The picture came out with values that are no numbers: the model overflowed its "
                 f"{self._latents.dtype}. Use less emphasis or guidance, or a float32 bundle."
             )
-        return to_pixels(sample.astype(np.float32))
+        return to_pixels(sample)
+
+    def _run(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        feeds = {layout.LATENT_SAMPLE: latents[None].astype(self._latents.dtype)}
+        return np.array(self._session.run(feeds)[layout.SAMPLE][0], np.float32)
 
 
 def to_pixels(sample: NDArray[np.float32]) -> Pixels:

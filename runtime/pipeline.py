@@ -14,19 +14,22 @@ from engines.any_batch import open_to_any_batch
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.session import Session
+from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
+from runtime.encoder import PictureEncoder
 from runtime.guidance import guidance_of
 from runtime.metadata import Origin
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
+from runtime.pass_tables import first_table, second_table
+from runtime.passes import Passes
 from runtime.picture import PictureDecoder
 from runtime.png import Picture
 from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.request import Request, Settings, settle
-from runtime.samplers.catalogue import make_table
 from runtime.samplers.table import Table
-from runtime.seeds import SeedNoise
 from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
+from runtime.start import Start
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
 
@@ -114,7 +117,7 @@ class Pipeline:
             BackendError: the engine fails, or the model overflows.
         """
         waiting = deque((each, self.table(each)) for each in settings)
-        total = sum(table.rows for _, table in waiting)
+        total = sum(table.rows + self.rows_to_follow(each) for each, table in waiting)
         done = 0
         running: dict[Slot, Settings] = {}
         on_step(done, total)
@@ -129,7 +132,12 @@ class Pipeline:
                 ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
                 on_step(done, total)
                 for slot, each in ended:
-                    yield self.finish(slot.latents, each)
+                    following = self.resume(slot.latents, each)
+                    if following is None:
+                        yield self.finish(slot.latents, each)
+                    else:
+                        running[following] = each
+                        self.denoiser.add(following)
         finally:
             for slot in running:
                 self.denoiser.remove(slot)
@@ -170,8 +178,25 @@ class Pipeline:
 
     @cached_property
     def _decoder(self) -> PictureDecoder:
-        factor = self.bundle.manifest.latents.scaling_factor
-        return PictureDecoder(self._open(layout.VAE_DECODER), factor)
+        spec = self.bundle.manifest.latents
+        session = self._open(layout.VAE_DECODER)
+        return PictureDecoder(session, spec.scaling_factor, spec.downscale)
+
+    @cached_property
+    def _picture_encoder(self) -> PictureEncoder:
+        spec = self.bundle.manifest.latents
+        session = self._open(layout.VAE_ENCODER)
+        return PictureEncoder(session, spec.scaling_factor, spec.downscale)
+
+    @cached_property
+    def _passes(self) -> Passes:
+        spec = self.bundle.manifest.latents
+        return Passes(
+            lambda: self._decoder,
+            lambda: self._picture_encoder,
+            spec,
+            sees_mask=_unet_channels(self.bundle) > spec.channels,
+        )
 
     def _open(self, component: str) -> Session:
         session = self.choice.backend.open_session(self.bundle, component)
@@ -179,19 +204,22 @@ class Pipeline:
         most = self._limits.most(component, "batch")
         return open_to_any_batch(session, component, self.bundle.component(component), most)
 
-    def table(self, settings: Settings) -> Table:
-        """The sampler's table for a picture.
+    def rows_to_follow(self, settings: Settings) -> int:
+        """The rows of a picture's passes after its first.
 
         Raises:
             SettingError: the sampler cannot take that many steps.
         """
-        return make_table(
-            settings.sampler,
-            settings.schedule,
-            settings.steps,
-            self._noise_schedule,
-            stochasticity=settings.stochasticity,
-        )
+        table = second_table(settings, self._noise_schedule)
+        return 0 if table is None else table.rows
+
+    def table(self, settings: Settings) -> Table:
+        """The sampler's table for a picture's first pass.
+
+        Raises:
+            SettingError: the sampler cannot take that many steps.
+        """
+        return first_table(settings, self._noise_schedule)
 
     def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
         """Whether another picture fits into a call; one that never fits goes alone."""
@@ -207,26 +235,46 @@ class Pipeline:
             ahead: pictures that come next, whose texts may share the call of the text encoder.
 
         Raises:
-            BackendError: the engine fails.
+            SettingError: pixels that the settings name are not there.
+            BackendError: the engine fails, or the model overflows.
         """
-        latents = self.bundle.manifest.latents
-        shape = (
-            latents.channels,
-            settings.height // latents.downscale,
-            settings.width // latents.downscale,
-        )
-        noise = SeedNoise(settings.seed, settings.noise, latents.downscale)
-        start = noise.start(shape) * np.float32(table.initial_noise_scale)
         text = self._encoder.encode(self.prompts(settings), map(self.prompts, ahead))
-        conditioning = text.at(table.steps)
-        negative = conditioning.negative is not None
-        guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
-        return Slot(table, start, conditioning, guidance, noise)
+        start = self._passes.first(settings, table)
+        return _slot(settings, table, start, text.at(table.steps))
 
-    def finish(self, latents: Latents, settings: Settings) -> Picture:
-        """Decode a run's latents.
+    def resume(self, latents: Latents, settings: Settings) -> Slot | None:
+        """The run that follows a finished one, where a picture has a second pass.
+
+        Args:
+            latents: [C, h, w], the finished run's.
+            settings: the picture's.
 
         Raises:
             BackendError: the engine fails, or the model overflows.
         """
-        return Picture(self._decoder.decode(latents), settings, self._origin)
+        table = second_table(settings, self._noise_schedule)
+        if table is None or self._passes.is_last(settings, latents):
+            return None
+        text = self._encoder.encode(self.prompts(settings))
+        start = self._passes.second(settings, table, latents)
+        return _slot(settings, table, start, text.at(np.full_like(table.steps, settings.steps)))
+
+    def finish(self, latents: Latents, settings: Settings) -> Picture:
+        """Decode the latents [C, h, w] of a picture's last run.
+
+        Raises:
+            BackendError: the engine fails, or the model overflows.
+        """
+        return Picture(self._passes.finish(settings, latents), settings, self._origin)
+
+
+def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:
+    negative = text.negative is not None
+    guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
+    return Slot(table, start.latents, text, guidance, start.noise, start.known, start.mask_channels)
+
+
+def _unet_channels(bundle: Bundle) -> int:
+    """Channels of what the UNet sees: those of the latents, or for inpainting more."""
+    (shape,) = (t.shape for t in bundle.component(layout.UNET).inputs if t.name == layout.SAMPLE)
+    return int(shape[1])

@@ -10,6 +10,8 @@ from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
 from runtime.guidance import GuidanceSettings, guidance_faults
+from runtime.hires import HiresSettings, hires_faults, settle_hires
+from runtime.init_settings import InitSettings, init_faults
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and
@@ -17,6 +19,7 @@ from runtime.samplers.catalogue import AUTOMATIC, resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
+from runtime.tiles import AUTO, TILINGS
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,10 @@ class Request:
         noise: how the seed becomes noise; a strength without a subseed takes one by chance.
         guidance: what there is to guidance beside its scale.
         stochasticity: how much noise the sampler brings in.
+        init: the picture to start from; its size, rounded down, is the default then, unless only
+            what is masked is worked on.
+        hires: the second pass at another size; None for no such pass.
+        vae_tiling: one of `runtime.tiles.TILINGS`.
     """
 
     prompt: str
@@ -69,6 +76,9 @@ class Request:
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
     stochasticity: Stochasticity = field(default_factory=Stochasticity)
+    init: InitSettings | None = None
+    hires: HiresSettings | None = None
+    vae_tiling: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,9 @@ class Settings:
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
     stochasticity: Stochasticity = field(default_factory=Stochasticity)
+    init: InitSettings | None = None
+    hires: HiresSettings | None = None
+    vae_tiling: str = AUTO
 
 
 def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
@@ -104,20 +117,26 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     negative = defaults.negative if request.negative is None else request.negative
     negative = _join(preset.negative, negative)
     sampler, schedule = resolve(*_sampler_names(request, manifest))
+    steps = defaults.steps if request.steps is None else request.steps
+    width, height = _size(request, manifest)
     settings = Settings(
         prompt=strip_lora_tags(prompt, baked).strip(),
         negative=strip_lora_tags(negative, baked).strip(),
         seed=secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed,
-        steps=defaults.steps if request.steps is None else request.steps,
+        steps=steps,
         cfg=float(defaults.cfg if request.cfg is None else request.cfg),
         sampler=sampler.name,
         schedule=schedule,
-        width=defaults.width if request.width is None else request.width,
-        height=defaults.height if request.height is None else request.height,
+        width=width,
+        height=height,
         clip_skip=request.clip_skip,
         noise=_noise(request.noise),
         guidance=request.guidance,
         stochasticity=request.stochasticity,
+        init=request.init,
+        hires=request.hires
+        and settle_hires(request.hires, width, height, steps, manifest.latents.downscale),
+        vae_tiling=request.vae_tiling,
     )
     faults = _faults(settings, request.count, manifest)
     faults += guidance_faults(settings.guidance)
@@ -128,6 +147,20 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         log.warning("AND is a word like others in a negative prompt, as in the webui")
     read_prompts(settings.prompt, settings.negative, settings.steps, settings.cfg)
     return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def _size(request: Request, manifest: Manifest) -> tuple[int, int]:
+    """The size of what is worked on: as asked for, or else as the picture has it, or the bundle."""
+    defaults, init, downscale = manifest.defaults, request.init, manifest.latents.downscale
+    width, height = defaults.width, defaults.height
+    if init is not None and not (init.mask is not None and init.mask.only_masked):
+        fixed = fixed_sizes(manifest)
+        width = fixed.get("picture_width", init.picture.width // downscale * downscale)
+        height = fixed.get("picture_height", init.picture.height // downscale * downscale)
+    return (
+        width if request.width is None else request.width,
+        height if request.height is None else request.height,
+    )
 
 
 def _noise(asked: NoiseSettings) -> NoiseSettings:
@@ -175,21 +208,8 @@ def _join(*texts: str) -> str:
 
 
 def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
-    faults = []
-    downscale, fixed = manifest.latents.downscale, fixed_sizes(manifest)
-    least, most = SIDES
-    for name, side in (("width", settings.width), ("height", settings.height)):
-        only = fixed.get(f"picture_{name}", side)
-        if side != only:
-            faults.append(f"the {name} {side} is not possible: the bundle was exported for {only}")
-        elif side % downscale:
-            below = max(side - side % downscale, least)
-            faults.append(
-                f"the {name} {side} is not a multiple of {downscale}: choose {below} "
-                f"or {min(below + downscale, most)}"
-            )
-        elif not least <= side <= most:
-            faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
+    faults = _size_faults(settings, manifest)
+    downscale = manifest.latents.downscale
     for name, text in (("prompt", settings.prompt), ("negative prompt", settings.negative)):
         if len(text) > MAX_CHARACTERS:
             faults.append(f"the {name} has {len(text)} characters: {MAX_CHARACTERS} is the most")
@@ -204,4 +224,37 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
         faults.append(f"clip skip {settings.clip_skip} is not possible: choose {choices}")
     if not 1 <= count <= MAX_COUNT:
         faults.append(f"{count} pictures at once are not possible: choose 1 to {MAX_COUNT}")
-    return faults + noise_faults(settings.noise, settings.seed, count, downscale)
+    faults += noise_faults(settings.noise, settings.seed, count, downscale)
+    if settings.vae_tiling not in TILINGS:
+        choices = ", ".join(TILINGS)
+        faults.append(f"no VAE tiling {settings.vae_tiling!r}: choose one of {choices}")
+    if settings.init is not None:
+        faults += init_faults(settings.init, settings.steps)
+    if settings.hires is not None:
+        faults += hires_faults(settings.hires, settings.width, settings.height)
+        if settings.init is not None:
+            faults.append("a picture that starts from another one has no hires pass: leave one out")
+    return faults
+
+
+def _size_faults(settings: Settings, manifest: Manifest) -> list[str]:
+    """What is wrong with the sides of the first pass, and of the second where there is one."""
+    sides = [("width", settings.width), ("height", settings.height)]
+    if settings.hires is not None:
+        sides += [("hires width", settings.hires.width), ("hires height", settings.hires.height)]
+    downscale, fixed = manifest.latents.downscale, fixed_sizes(manifest)
+    least, most = SIDES
+    faults = []
+    for name, side in sides:
+        only = fixed.get(f"picture_{name.removeprefix('hires ')}", side)
+        if side != only:
+            faults.append(f"the {name} {side} is not possible: the bundle was exported for {only}")
+        elif side % downscale:
+            below = max(side - side % downscale, least)
+            faults.append(
+                f"the {name} {side} is not a multiple of {downscale}: choose {below} "
+                f"or {min(below + downscale, most)}"
+            )
+        elif not least <= side <= most:
+            faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
+    return faults

@@ -1,5 +1,6 @@
 """Whether the backend takes what a picture asks for, told before any work is done for it."""
 
+import itertools
 from collections.abc import Iterable
 
 from engines import layout
@@ -19,14 +20,16 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
     Raises:
         SettingError: it cannot; the message has the sizes that can.
     """
-    size = _latent_size(settings, downscale)
-    for component in (layout.UNET, layout.VAE_DECODER):
-        if not limits.take(component, size):
+    components = [layout.UNET, layout.VAE_DECODER]
+    if settings.init is not None or settings.hires is not None:
+        components.append(layout.VAE_ENCODER)
+    for (width, height), component in itertools.product(_sizes(settings), components):
+        if not limits.take(component, _latent_size(width, height, downscale)):
             allowed = _unique(
                 _size_range(ranges, downscale) for ranges in limits.components[component]
             )
             raise SettingError(
-                f"The size {settings.width}x{settings.height} is not possible on this backend: its "
+                f"The size {width}x{height} is not possible on this backend: its "
                 f"{component} takes {allowed}. Choose such a size, or another --backend."
             )
 
@@ -43,18 +46,19 @@ def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int
     Raises:
         SettingError: they are; the message has the lengths that can be computed.
     """
-    size = _latent_size(settings, downscale)
-    if limits.take(layout.UNET, {"tokens": tokens, **size}):
-        return
-    allowed = _unique(
-        _range(ranges["tokens"])
-        for ranges in limits.components[layout.UNET]
-        if "tokens" in ranges and Limits({layout.UNET: (ranges,)}).take(layout.UNET, size)
-    )
-    raise SettingError(
-        f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the UNet takes "
-        f"{allowed} at this size. Shorten them, or choose another --backend."
-    )
+    for width, height in _sizes(settings):
+        size = _latent_size(width, height, downscale)
+        if limits.take(layout.UNET, {"tokens": tokens, **size}):
+            continue
+        allowed = _unique(
+            _range(ranges["tokens"])
+            for ranges in limits.components[layout.UNET]
+            if "tokens" in ranges and Limits({layout.UNET: (ranges,)}).take(layout.UNET, size)
+        )
+        raise SettingError(
+            f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the UNet "
+            f"takes {allowed} at this size. Shorten them, or choose another --backend."
+        )
 
 
 def least_tokens(limits: Limits) -> int:
@@ -63,8 +67,16 @@ def least_tokens(limits: Limits) -> int:
     return min((least for least, _ in ranges), default=layout.CHUNK_TOKENS)
 
 
-def _latent_size(settings: Settings, downscale: int) -> dict[str, int]:
-    return {"height": settings.height // downscale, "width": settings.width // downscale}
+def _sizes(settings: Settings) -> list[tuple[int, int]]:
+    """Width and height of a picture in each of its passes, in pixels."""
+    sizes = [(settings.width, settings.height)]
+    if settings.hires is not None:
+        sizes.append((settings.hires.width, settings.hires.height))
+    return sizes
+
+
+def _latent_size(width: int, height: int, downscale: int) -> dict[str, int]:
+    return {"height": height // downscale, "width": width // downscale}
 
 
 def _size_range(ranges: Ranges, downscale: int) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 from engines.backend import AUTO, backend_names
 from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
+from runtime.commands.hires_options import add_hires_arguments, read_hires_settings
+from runtime.commands.init_options import add_init_arguments, read_init_settings
 from runtime.commands.sampling_options import (
     add_sampling_arguments,
     read_guidance_settings,
@@ -20,6 +22,7 @@ from runtime.commands.size_option import size
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from runtime.init_settings import InitSettings
     from runtime.request import Request
 
 
@@ -51,6 +54,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--clip-skip", type=int, default=1, metavar="N", help="1 (default) or 2, as in the webui"
     )
+    add_init_arguments(parser)
+    add_hires_arguments(parser)
     add_seed_arguments(parser)
     add_sampling_arguments(parser)
     add_bundle_argument(parser)
@@ -79,8 +84,9 @@ def run(options: argparse.Namespace) -> Result:
     output = PictureOutput(options.out, count=count, force=options.force)
     path = find_bundle(options.bundle)
     written = []
+    init = read_init_settings(options)
     with Pipeline.open(path, options.backend) as pipeline:
-        settings = pipeline.settle([_request(options, prompt) for prompt in options.prompts])
+        settings = pipeline.settle([_request(options, prompt, init) for prompt in options.prompts])
         with contextlib.closing(_Progress(quiet=options.quiet)) as progress:
             for picture in pipeline.generate(settings, progress.show):
                 file = output.write(picture.png(), picture.settings.seed)
@@ -126,7 +132,7 @@ class _Progress:
             self._bar.close()
 
 
-def _request(options: argparse.Namespace, prompt: str) -> "Request":
+def _request(options: argparse.Namespace, prompt: str, init: "InitSettings | None") -> "Request":
     from runtime.request import Request
 
     width, height = options.size or (None, None)
@@ -146,4 +152,7 @@ def _request(options: argparse.Namespace, prompt: str) -> "Request":
         noise=read_noise_settings(options),
         guidance=read_guidance_settings(options),
         stochasticity=read_stochasticity(options),
+        init=init,
+        hires=read_hires_settings(options),
+        vae_tiling=options.vae_tiling,
     )

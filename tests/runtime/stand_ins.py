@@ -101,6 +101,7 @@ class StandInSession(Session):
         super().__init__(MANIFEST.components[component])
         self.component = component
         self.batches: list[int] = []
+        self.shapes: set[tuple[int, ...]] = set()
         self.closed = False
         self._bound: dict[str, Array] = {}
 
@@ -108,11 +109,14 @@ class StandInSession(Session):
         self._bound.update({name: array.copy() for name, array in feeds.items()})
         (first, *_) = self._bound.values()
         self.batches.append(len(first))
+        self.shapes.add(first.shape[2:])
         match self.component:
             case layout.TEXT_ENCODER:
                 return self._encode(self._bound[layout.INPUT_IDS])
             case layout.UNET:
                 return self._predict(**self._bound)
+            case layout.VAE_ENCODER:
+                return self._encode_picture(self._bound[layout.SAMPLE])
             case _:
                 return self._decode(self._bound[layout.LATENT_SAMPLE])
 
@@ -135,6 +139,12 @@ class StandInSession(Session):
     def _decode(self, latents: Array) -> dict[str, Array]:
         channels = np.tanh(latents[:, :3] / 5)
         return {layout.SAMPLE: channels.repeat(8, axis=2).repeat(8, axis=3)}
+
+    def _encode_picture(self, sample: Array) -> dict[str, Array]:
+        entries, channels, height, width = sample.shape
+        cells = sample.reshape(entries, channels, height // 8, 8, width // 8, 8).mean((3, 5))
+        mean = np.concatenate([4 * cells, cells[:, :1]], axis=1)
+        return {layout.LATENT_PARAMETERS: np.concatenate([mean, mean - 3], axis=1)}
 
     def close(self) -> None:
         self.closed = True
@@ -160,6 +170,10 @@ class StandInBackend:
         assert component not in self.sessions, "loaded twice"
         self.sessions[component] = StandInSession(component)
         return self.sessions[component]
+
+    def unet_shapes(self) -> set[tuple[int, ...]]:
+        """Heights and widths of the latents that the UNet saw."""
+        return self.sessions[layout.UNET].shapes
 
 
 class _FreshBackend:

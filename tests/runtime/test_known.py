@@ -39,10 +39,8 @@ def test_what_is_known_has_the_noise_of_its_row(sampler: str) -> None:
         free.latents[...] = before
         _advance(free)
         _advance(keeping)
-        if keeping.finished:
-            signal, noise = 1.0, 0.0
-        else:
-            signal, noise = keeping.table.start[keeping.row]
+        ended = keeping.row == keeping.table.rows
+        signal, noise = (1.0, 0.0) if ended else keeping.table.start[keeping.row]
         there = signal * LATENTS + noise * NOISE
         wanted = mask * free.latents + (1 - mask) * there
         np.testing.assert_allclose(keeping.latents, wanted, rtol=1e-5, atol=1e-5)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from PIL import Image
 from engines import __version__
 from engines.errors import InputError
 from runtime.guidance import GuidanceSettings
+from runtime.hires import HiresSettings
+from runtime.init_settings import InitSettings, MaskSettings
 from runtime.metadata import (
     Origin,
     format_parameters,
@@ -23,6 +26,7 @@ from runtime.png import Picture, read_record
 from runtime.request import Settings
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
+from runtime.source_picture import SourcePicture
 
 SETTINGS = Settings(
     "cracked skin, a (cat:1.2)", "blurry", 42, 20, 7.0, "DPM++ 2M", "karras", 512, 768, 1
@@ -88,6 +92,63 @@ def test_guidance_and_sampler_noise_are_said_where_they_are_chosen() -> None:
         text = format_parameters(settings, ORIGIN)
         assert f", {name}: 0, " in text
         assert "Schedule type: Automatic, " in text
+
+
+PHOTO = SourcePicture.of(np.zeros((8, 16, 3), np.uint8))
+MASK = SourcePicture.of(np.full((8, 16), 255, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"init": InitSettings(PHOTO, 0.55)}, "Denoising strength: 0.55, RNG"),
+        (
+            {"init": InitSettings(PHOTO, mask=MaskSettings(MASK))},
+            "Denoising strength: 0.75, Mask blur: 4, RNG",
+        ),
+        (
+            {
+                "init": InitSettings(
+                    PHOTO,
+                    mask=MaskSettings(MASK, 0.0, True, "latent noise", only_masked=True, padding=7),
+                )
+            },
+            "Denoising strength: 0.75, Mask mode: Inpaint not masked, "
+            "Masked content: latent noise, Inpaint area: Only masked, Masked area padding: 7, RNG",
+        ),
+        (
+            {"hires": HiresSettings(1.5, 768, 1152, "latent (bicubic)", 10, 0.6)},
+            "Denoising strength: 0.6, Hires upscale: 1.5, Hires steps: 10, "
+            "Hires upscaler: Latent (bicubic), RNG",
+        ),
+        (
+            {"hires": HiresSettings(0.0, 768, 1152, "lanczos", 10, 0.6)},
+            "Denoising strength: 0.6, Hires resize: 768x1152, Hires steps: 10, "
+            "Hires upscaler: Lanczos, RNG",
+        ),
+    ],
+)
+def test_passes_are_said_as_the_webui_does(fields: dict[str, Any], text: str) -> None:
+    said = format_parameters(dataclasses.replace(SETTINGS, **fields), ORIGIN)
+    assert f", Model: cracked-skin, {text}: CPU, " in said
+
+
+def test_the_record_names_pictures_and_keeps_all_settings() -> None:
+    mask = MaskSettings(MASK, 1.5, True, "fill", True, 3, True)
+    settings = dataclasses.replace(
+        SETTINGS, init=InitSettings(PHOTO, 0.3, "resize and fill", mask), vae_tiling="on"
+    )
+    text = format_record(settings, ORIGIN)
+    read, _ = parse_record(text)
+    assert read == settings
+    assert read.init is not None
+    assert read.init.picture.pixels is None
+    assert PHOTO.sha256 in text
+    hires = dataclasses.replace(SETTINGS, hires=HiresSettings(width=96, height=64))
+    assert parse_record(format_record(hires, ORIGIN))[0] == hires
+    for wrong in ('"init": 3', '"init": {"strength": 1}'):
+        with pytest.raises(InputError, match=r"damaged: settings\.init"):
+            parse_record(format_record(SETTINGS, ORIGIN).replace('"init": null', wrong))
 
 
 def test_a_value_with_a_comma_is_quoted() -> None:

@@ -3,13 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from engines import backend, layout
 from runtime.__main__ import main
 from runtime.guidance import GuidanceSettings
+from runtime.hires import HiresSettings
+from runtime.init_settings import InitSettings, MaskSettings
 from runtime.png import read_record
+from runtime.resize import CROP
 from runtime.samplers.stochasticity import Stochasticity
+from runtime.seeds import NoiseSettings
+from runtime.source_picture import SourcePicture
 from tests.runtime.stand_ins import write_bundle
 
 
@@ -206,3 +213,74 @@ def test_bad_usage_is_exit_status_2(
         main(["generate", *arguments])
     assert caught.value.code == 2
     assert "usage: runtime" in capsys.readouterr().err
+
+
+@pytest.fixture
+def photo(workplace: Path) -> Path:
+    """init.png, and mask.png beside it with a light right half."""
+    pixels = np.random.default_rng(0).integers(0, 256, (72, 96, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(workplace / "init.png")
+    mask = np.zeros((72, 96), np.uint8)
+    mask[:, 48:] = 255
+    Image.fromarray(mask).save(workplace / "mask.png")
+    return workplace / "init.png"
+
+
+def test_every_option_of_a_picture_to_start_from(workplace: Path, photo: Path) -> None:
+    arguments = "--init init.png --strength 0.5 --resize-mode crop-and-resize --size 64x128"
+    arguments += " --mask mask.png --mask-blur 0 --mask-invert --mask-content Latent-Nothing"
+    arguments += " --only-masked --mask-padding 5 --soft-mask --vae-tiling off"
+    assert main(["generate", "a", *arguments.split(), "--out", "a.png", "--quiet"]) == 0
+    settings, _ = read_record(workplace / "a.png")
+    mask = MaskSettings(
+        SourcePicture.open_mask(workplace / "mask.png"), 0.0, True, "latent nothing", True, 5, True
+    )
+    assert settings.init == InitSettings(SourcePicture.open(photo), 0.5, CROP, mask)
+    assert (settings.width, settings.height, settings.vae_tiling) == (64, 128, "off")
+    with Image.open(workplace / "a.png") as made, Image.open(photo) as before:
+        np.testing.assert_array_equal(np.asarray(made)[:, 48:], np.asarray(before)[:, 48:])
+        assert (np.asarray(made)[:, :48] != np.asarray(before)[:, :48]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hires"),
+    [
+        ("--hires-scale 1.5", HiresSettings(1.5, 96, 96, "latent", 4, 0.7)),
+        (
+            "--hires-size 128x96 --hires-upscaler Lanczos --hires-steps 2 --hires-strength 0.5",
+            HiresSettings(0.0, 128, 96, "lanczos", 2, 0.5),
+        ),
+    ],
+)
+def test_every_option_of_hires_fix(workplace: Path, arguments: str, hires: HiresSettings) -> None:
+    assert main(["generate", "a", *arguments.split(), "--out", "a.png", "--quiet"]) == 0
+    settings, _ = read_record(workplace / "a.png")
+    assert settings.hires == hires
+    with Image.open(workplace / "a.png") as made:
+        assert made.size == (hires.width, hires.height)
+
+
+def test_every_option_of_seeds(workplace: Path) -> None:
+    arguments = "--noise nv --subseed 5 --subseed-strength 0.5 --seed-resize-from 128x72"
+    arguments += " --eta-noise-seed-delta 31337"
+    assert main(["generate", "a", *arguments.split(), "--out", "a.png", "--quiet"]) == 0
+    settings, _ = read_record(workplace / "a.png")
+    assert settings.noise == NoiseSettings("nv", 5, 0.5, 128, 72, 31337)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--strength 0.5", "--strength needs --init."),
+        ("--init init.png --mask-blur 3", "--mask-blur needs --mask."),
+        ("--mask mask.png", "--mask needs --init"),
+        ("--init init.png --only-masked", "--only-masked needs --mask."),
+        ("--init none.png", "There is no picture none.png."),
+        ("--hires-steps 3", "--hires-steps needs --hires-scale or --hires-size."),
+        ("--init init.png --mask-content void --mask mask.png", "no masked content 'void'"),
+    ],
+)
+def test_what_is_wrong_with_pictures_to_start_from(
+    photo: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    assert message in _fails(capsys, *arguments.split())

@@ -1,0 +1,63 @@
+"""The picture that a run works on, and how what it paints goes back into the one that was given."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.fill import fill_masked
+from runtime.init_settings import CONTENT_FILL, InitSettings, working_mask
+from runtime.masks import Box, paste, region_around
+from runtime.resize import CROP, FILL, Bytes, resize
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is worked on.
+
+    Attributes:
+        pixels: [H, W, 3], at the size that the run has.
+        mask: [H, W], at the same size; None where all is painted.
+    """
+
+    pixels: Bytes
+    mask: Bytes | None
+    _ground: Bytes
+    _ground_mask: Bytes | None
+    _region: Box | None
+
+    def finish(self, painted: Bytes) -> Bytes:
+        """The result: what was painted [H, W, 3], in its place in the picture that was given."""
+        if self._ground_mask is None:
+            return painted
+        if self._region is not None:
+            left, top, right, bottom = self._region
+            whole = self._ground.copy()
+            part = resize(painted, right - left, bottom - top, CROP)
+            whole[top:bottom, left:right] = part
+            painted = whole
+        return paste(self._ground, painted, self._ground_mask)
+
+
+def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
+    """Crop and resize a picture and its mask to the size of a run.
+
+    Raises:
+        SettingError: their pixels are not there.
+    """
+    pixels = init.picture.loaded("The picture")
+    if init.mask is None:
+        pixels = resize(pixels, width, height, init.resize)
+        return Canvas(pixels, None, pixels, None, None)
+    mask, region = working_mask(init.mask), None
+    if init.mask.only_masked:
+        ground, ground_mask = pixels, mask
+        region = region_around(mask, width, height, init.mask.padding)
+        left, top, right, bottom = region
+        pixels = resize(pixels[top:bottom, left:right], width, height, FILL)
+        mask = resize(mask[top:bottom, left:right], width, height, FILL)
+    else:
+        ground = pixels = resize(pixels, width, height, init.resize)
+        ground_mask = mask = resize(mask, width, height, init.resize)
+    if init.mask.content == CONTENT_FILL:
+        pixels = fill_masked(pixels, mask)
+    return Canvas(np.ascontiguousarray(pixels), mask, ground, ground_mask, region)

@@ -1,0 +1,68 @@
+"""Options of the second pass, and of how the VAE takes large pictures."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from runtime.commands.option_groups import read_group
+from runtime.commands.size_option import size
+
+if TYPE_CHECKING:
+    from runtime.hires import HiresSettings
+
+_NAMES = {"hires_upscaler": "upscaler", "hires_steps": "steps", "hires_strength": "strength"}
+"""The options' names and those of the settings' fields."""
+
+
+def add_hires_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of hires fix and `--vae-tiling`."""
+    hires = parser.add_argument_group("large pictures", "see docs/img2img.md")
+    target = hires.add_mutually_exclusive_group()
+    target.add_argument(
+        "--hires-scale",
+        type=float,
+        metavar="X",
+        help="hires fix: work over the picture, this much larger",
+    )
+    target.add_argument(
+        "--hires-size", type=size, metavar="WxH", help="hires fix to a size in pixels"
+    )
+    hires.add_argument(
+        "--hires-upscaler",
+        metavar="NAME",
+        help="latent (default), 'latent (nearest)', 'latent (bicubic)', nearest, bilinear, bicubic "
+        "or lanczos",
+    )
+    hires.add_argument(
+        "--hires-steps", type=int, metavar="N", help="of the second pass (default: as the first)"
+    )
+    hires.add_argument(
+        "--hires-strength",
+        type=float,
+        metavar="X",
+        help="how much the second pass changes, 0 to 1 (default 0.7)",
+    )
+    hires.add_argument(
+        "--vae-tiling",
+        default="auto",
+        metavar="WHEN",
+        help="on, off, or auto (default): pictures above 1024x1024 pixels go through the VAE in "
+        "tiles",
+    )
+
+
+def read_hires_settings(options: argparse.Namespace) -> "HiresSettings | None":
+    """What the options of `add_hires_arguments` ask for; nothing else is checked yet.
+
+    Raises:
+        SettingError: an option stands without the one that it belongs to.
+    """
+    fields = read_group(options, "hires_scale", _NAMES, "hires_size")
+    if options.hires_scale is None and options.hires_size is None:
+        return None
+    from runtime.hires import HiresSettings
+
+    if options.hires_size is not None:
+        fields["width"], fields["height"] = options.hires_size
+    else:
+        fields["scale"] = options.hires_scale
+    return HiresSettings(**fields)

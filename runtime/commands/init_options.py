@@ -1,0 +1,109 @@
+"""Options that name the picture to start from, and the part of it that is painted anew."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.errors import SettingError
+from runtime.commands.option_groups import read_group
+
+if TYPE_CHECKING:
+    from runtime.init_settings import InitSettings, MaskSettings
+
+_INIT = {"strength": "strength", "resize_mode": "resize"}
+_MASK = {
+    "mask_blur": "blur",
+    "mask_invert": "invert",
+    "mask_content": "content",
+    "only_masked": "only_masked",
+    "mask_padding": "padding",
+    "soft_mask": "soft",
+}
+"""The options' names and those of the settings' fields."""
+
+
+def add_init_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--init`, `--mask` and what belongs to them."""
+    init = parser.add_argument_group("img2img and inpainting", "see docs/img2img.md")
+    init.add_argument("--init", type=Path, metavar="FILE", help="the picture to start from")
+    init.add_argument(
+        "--strength", type=float, metavar="X", help="how much of it changes, 0 to 1 (default 0.75)"
+    )
+    init.add_argument(
+        "--resize-mode",
+        type=_name,
+        metavar="MODE",
+        help="just-resize (default), crop-and-resize or resize-and-fill",
+    )
+    init.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="which part changes: what is light, or opaque in a mask with transparency",
+    )
+    init.add_argument(
+        "--mask-blur",
+        type=float,
+        metavar="PIXELS",
+        help="the standard deviation of its blurred edge (default 4)",
+    )
+    init.add_argument(
+        "--mask-invert", action="store_true", default=None, help="change what is dark instead"
+    )
+    init.add_argument(
+        "--mask-content",
+        type=_name,
+        metavar="WHAT",
+        help="what the part starts from: original (default), fill, latent-noise or latent-nothing",
+    )
+    init.add_argument(
+        "--only-masked",
+        action="store_true",
+        default=None,
+        help="work on the masked part alone, enlarged to --size",
+    )
+    init.add_argument(
+        "--mask-padding",
+        type=int,
+        metavar="PIXELS",
+        help="around the part then (default 32)",
+    )
+    init.add_argument(
+        "--soft-mask",
+        action="store_true",
+        default=None,
+        help="grey means in part; else the mask is all or nothing",
+    )
+
+
+def read_init_settings(options: argparse.Namespace) -> "InitSettings | None":
+    """Read the picture and mask that the options of `add_init_arguments` name.
+
+    Raises:
+        SettingError: an option stands without the one that it belongs to.
+        InputError: a picture cannot be read.
+    """
+    fields, mask = read_group(options, "init", _INIT), _read_mask(options)
+    if options.init is None:
+        if mask is not None:
+            raise SettingError("--mask needs --init, the picture that it belongs to.")
+        return None
+    from runtime.init_settings import InitSettings
+    from runtime.source_picture import SourcePicture
+
+    return InitSettings(SourcePicture.open(options.init), mask=mask, **fields)
+
+
+def _read_mask(options: argparse.Namespace) -> "MaskSettings | None":
+    fields = read_group(options, "mask", _MASK)
+    if options.mask is None:
+        return None
+    from runtime.init_settings import MaskSettings
+    from runtime.source_picture import SourcePicture
+
+    return MaskSettings(SourcePicture.open_mask(options.mask), **fields)
+
+
+def _name(text: str) -> str:
+    """The webui's spelling of a name that is written with hyphens."""
+    return text.casefold().replace("-", " ").replace("_", " ")

@@ -1,0 +1,118 @@
+"""What a picture starts from where it does not start from nothing: img2img and inpainting."""
+
+from dataclasses import dataclass
+
+from runtime.masks import blur, harden
+from runtime.resize import RESIZE_MODES, STRETCH, Bytes
+from runtime.source_picture import SourcePicture
+
+CONTENT_FILL = "fill"
+CONTENT_ORIGINAL = "original"
+CONTENT_NOISE = "latent noise"
+CONTENT_NOTHING = "latent nothing"
+CONTENTS = (CONTENT_FILL, CONTENT_ORIGINAL, CONTENT_NOISE, CONTENT_NOTHING)
+"""The webui's names of what masked parts start from."""
+
+MAX_BLUR = 64.0
+MAX_PADDING = 2048
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """Which part is painted anew.
+
+    Attributes:
+        picture: the mask, as large as the picture; light where it is painted.
+        blur: the standard deviation in pixels of the mask's blurred edge.
+        invert: paint what is dark instead.
+        content: what the part starts from, one of `CONTENTS`.
+        only_masked: work on the part alone, enlarged to the size of the request.
+        padding: how many pixels around the part are worked on as well then.
+        soft: grey means in part; else it is all or nothing.
+    """
+
+    picture: SourcePicture
+    blur: float = 4.0
+    invert: bool = False
+    content: str = CONTENT_ORIGINAL
+    only_masked: bool = False
+    padding: int = 32
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class InitSettings:
+    """The picture to start from.
+
+    Attributes:
+        picture: what is changed.
+        strength: how much, from near 0 to 1: the share of the steps that are taken.
+        resize: one of `RESIZE_MODES`.
+        mask: which part; None for all of it.
+    """
+
+    picture: SourcePicture
+    strength: float = 0.75
+    resize: str = STRETCH
+    mask: MaskSettings | None = None
+
+
+def working_mask(mask: MaskSettings) -> Bytes:
+    """The mask [H, W] as it is used, at its own size.
+
+    Raises:
+        SettingError: its pixels are not there.
+    """
+    pixels = mask.picture.loaded("Inpainting")
+    if not mask.soft:
+        pixels = harden(pixels)
+    if mask.invert:
+        pixels = 255 - pixels
+    return blur(pixels, mask.blur)
+
+
+def first_step(steps: int, strength: float) -> int:
+    """The step at which a changed picture starts.
+
+    Source: `get_timesteps` of diffusers' StableDiffusionImg2ImgPipeline. The webui takes one step
+    more of the same steps and strength.
+    """
+    return steps - min(int(steps * strength), steps)
+
+
+def init_faults(init: InitSettings, steps: int) -> list[str]:
+    """What is wrong with the settings of a run of `steps` steps, whose pixels are there."""
+    faults = []
+    if not 0 < init.strength <= 1:
+        faults.append(f"the strength {init.strength:g} is not possible: choose above 0, at most 1")
+    elif steps > 0 and first_step(steps, init.strength) == steps:
+        faults.append(
+            f"the strength {init.strength:g} leaves none of {steps} steps: choose at least "
+            f"{1 / steps:.2g}, or more steps"
+        )
+    if init.resize not in RESIZE_MODES:
+        faults.append(f"no resize mode {init.resize!r}: choose one of {', '.join(RESIZE_MODES)}")
+    if init.picture.loaded("The request").ndim != 3:
+        faults.append("the picture to start from is a mask: give one of three colours")
+    return faults if init.mask is None else faults + _mask_faults(init.mask, init.picture)
+
+
+def _mask_faults(mask: MaskSettings, picture: SourcePicture) -> list[str]:
+    faults = []
+    if not 0 <= mask.blur <= MAX_BLUR:
+        faults.append(f"the mask blur {mask.blur:g} is not possible: choose 0 to {MAX_BLUR:g}")
+    if mask.content not in CONTENTS:
+        faults.append(f"no masked content {mask.content!r}: choose one of {', '.join(CONTENTS)}")
+    if not 0 <= mask.padding <= MAX_PADDING:
+        faults.append(f"the padding {mask.padding} is not possible: choose 0 to {MAX_PADDING}")
+    size, other = (mask.picture.width, mask.picture.height), (picture.width, picture.height)
+    if size != other:
+        faults.append(
+            f"the mask is {size[0]}x{size[1]} and its picture {other[0]}x{other[1]}: "
+            "make them one size"
+        )
+    if mask.picture.loaded("Inpainting").ndim != 2:
+        faults.append("the mask has colours: give one of grey levels")
+    elif not faults and not working_mask(mask).any():
+        faults.append("the mask leaves nothing to paint: its whole is dark, or light if inverted")
+    return faults

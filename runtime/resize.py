@@ -1,0 +1,67 @@
+"""Pictures and masks in other sizes, as diffusers and the webui resize them."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Bytes = NDArray[np.uint8]
+
+STRETCH = "just resize"
+CROP = "crop and resize"
+FILL = "resize and fill"
+RESIZE_MODES = (STRETCH, CROP, FILL)
+"""The webui's names. In diffusers' VaeImageProcessor they are default, crop and fill."""
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def resize(
+    pixels: Bytes, width: int, height: int, mode: str = STRETCH, method: str = "lanczos"
+) -> Bytes:
+    """Resize a picture or mask; one that has the size already is returned as it is.
+
+    Args:
+        pixels: [H, W, 3] or [H, W].
+        width: in pixels.
+        height: in pixels.
+        mode: one of `RESIZE_MODES`. "crop and resize" keeps the proportions and cuts off what is
+            too much; "resize and fill" keeps the whole and repeats its outermost pixels around.
+        method: one of `FILTERS`.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels)
+    if mode == STRETCH:
+        return np.asarray(image.resize((width, height), FILTERS[method]))
+    by_height = (width / height > image.width / image.height) == (mode == FILL)
+    size = (
+        (max(1, image.width * height // image.height), height)
+        if by_height
+        else (width, max(1, image.height * width // image.width))
+    )
+    scaled = image.resize(size, FILTERS[method])
+    placed = Image.new(image.mode, (width, height))
+    left, top = width // 2 - scaled.width // 2, height // 2 - scaled.height // 2
+    if mode == FILL:
+        _repeat_ends(scaled, placed, left, top)
+    placed.paste(scaled, (left, top))
+    return np.asarray(placed)
+
+
+def _repeat_ends(inner: Image.Image, outer: Image.Image, left: int, top: int) -> None:
+    """Fill what will be around `inner`, on two sides, from its outermost pixels."""
+    width, height = inner.size
+    right, bottom = outer.width - left - width, outer.height - top - height
+    for size, box, place in (
+        ((width, top), (0, 0, width, 0), (0, 0)),
+        ((width, bottom), (0, height, width, height), (0, top + height)),
+        ((left, height), (0, 0, 0, height), (0, 0)),
+        ((right, height), (width, 0, width, height), (left + width, 0)),
+    ):
+        if min(size) > 0:
+            outer.paste(inner.resize(size, box=box), place)

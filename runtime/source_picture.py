@@ -1,0 +1,121 @@
+"""Pictures and masks that are given, named by their content."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from engines.errors import InputError, SettingError
+
+Bytes = NDArray[np.uint8]
+
+NOT_RECORDED = "not recorded"
+"""The metadata of fields that a picture's record leaves out."""
+
+_BACKGROUND = "white"
+_MOST_PIXELS = 2**26
+"""Of a file that is read: 8192x8192."""
+
+
+@dataclass(frozen=True)
+class SourcePicture:
+    """A picture [H, W, 3] or a mask [H, W], uint8. Two are equal whose content is.
+
+    Attributes:
+        sha256: of the size and the pixels, in hexadecimal; the file's format does not matter.
+        width: in pixels.
+        height: in pixels.
+        pixels: None where only a record names the picture.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    pixels: Bytes | None = field(
+        default=None, repr=False, compare=False, metadata={NOT_RECORDED: True}
+    )
+
+    @classmethod
+    def of(cls, pixels: Bytes) -> Self:
+        """Name pixels [H, W, 3] or [H, W]; they must not change afterwards.
+
+        Raises:
+            InputError: they have another shape or dtype, or are none.
+        """
+        form = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+        if not form or pixels.dtype != np.uint8 or not pixels.size:
+            raise InputError(
+                f"An array of {pixels.dtype} {list(pixels.shape)} is no picture: give uint8 "
+                "[height, width, 3], or [height, width] for a mask."
+            )
+        height, width = pixels.shape[:2]
+        digest = hashlib.sha256(f"{width}x{height}x{pixels.ndim}".encode())
+        digest.update(pixels.tobytes())
+        return cls(digest.hexdigest(), width, height, pixels)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a picture, turned as its camera says; what is transparent becomes white.
+
+        Raises:
+            InputError: the file cannot be read, is no picture, or has too many pixels.
+        """
+        image = _read(path)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            ground = Image.new("RGBA", image.size, _BACKGROUND)
+            image = Image.alpha_composite(ground, image)
+        return cls.of(np.asarray(image.convert("RGB")))
+
+    @classmethod
+    def open_mask(cls, path: Path) -> Self:
+        """Read a mask: its transparency where it has any, else how light it is.
+
+        Raises:
+            InputError: the file cannot be read, is no picture, or has too many pixels.
+        """
+        image = _read(path)
+        if image.has_transparency_data:
+            alpha = image.convert("RGBA").getchannel("A")
+            if alpha.getextrema() != (255, 255):
+                return cls.of(np.asarray(alpha))
+        return cls.of(np.asarray(image.convert("RGB").convert("L")))
+
+    def loaded(self, use: str) -> Bytes:
+        """The pixels.
+
+        Raises:
+            SettingError: only a record names them; the message says that `use` needs them.
+        """
+        if self.pixels is None:
+            raise SettingError(
+                f"{use} needs the picture of {self.width}x{self.height} whose pixels have the "
+                f"sha256 {self.sha256[:16]}…. Give it again."
+            )
+        return self.pixels
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise InputError(
+                    f"{path} has {image.width}x{image.height} pixels. Make it smaller: "
+                    f"{_MOST_PIXELS} pixels are the most."
+                )
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except FileNotFoundError:
+        raise InputError(f"There is no picture {path}.") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error}.") from error

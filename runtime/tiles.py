@@ -1,0 +1,90 @@
+"""The VAE over pictures that are too large for it at once: tiles that run into each other."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32]
+
+AUTO = "auto"
+ON = "on"
+OFF = "off"
+TILINGS = (AUTO, ON, OFF)
+
+AUTO_ABOVE = 1024 * 1024
+"""Pixels of a picture above which `auto` tiles: attention over it takes memory by its square."""
+
+TILE = 96
+"""The side of a tile in latents."""
+
+OVERLAP = 24
+"""How many latents neighbours have in common at least."""
+
+
+def wants_tiles(tiling: str, width: int, height: int) -> bool:
+    """Whether a picture of this size in pixels is tiled."""
+    return tiling == ON or (tiling == AUTO and width * height > AUTO_ABOVE)
+
+
+def run_tiled(
+    run: Callable[[Values], Values],
+    source: Values,
+    scale: tuple[int, int],
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+) -> Values:
+    """Run a network over tiles of one size and blend what comes out.
+
+    In what two tiles have in common one fades into the other, so that there is no seam, though a
+    tile does not know of what is outside of it.
+
+    Args:
+        run: takes [C, h, w] to [C', h', w'], of sides in the proportion of `scale`.
+        source: [C, h, w].
+        scale: units of a side of the source and of the result for each latent.
+        tile: the side of a tile in latents; a shorter side of the source is one tile.
+        overlap: how much neighbours have in common at least, in latents, below `tile`.
+    """
+    per_source, per_result = scale
+    rows, columns = (side // per_source for side in source.shape[1:])
+    down, across = _places(rows, tile, overlap), _places(columns, tile, overlap)
+    tall, wide = min(tile, rows), min(tile, columns)
+    weight = np.outer(
+        _ramp(tall * per_result, overlap * per_result),
+        _ramp(wide * per_result, overlap * per_result),
+    )
+    total, weights = np.empty(0, np.float32), np.zeros((rows * per_result, columns * per_result))
+    for top in down:
+        for left in across:
+            part = source[
+                :,
+                top * per_source : (top + tall) * per_source,
+                left * per_source : (left + wide) * per_source,
+            ]
+            result = run(np.ascontiguousarray(part))
+            if not total.size:
+                total = np.zeros((len(result), *weights.shape), np.float32)
+            place = (
+                slice(top * per_result, (top + tall) * per_result),
+                slice(left * per_result, (left + wide) * per_result),
+            )
+            total[:, *place] += result * weight
+            weights[place] += weight
+    total /= weights
+    return total
+
+
+def _places(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin: as few as there can be, evenly over the whole."""
+    if length <= tile:
+        return [0]
+    steps = -(-(length - tile) // (tile - overlap))
+    return [round(i * (length - tile) / steps) for i in range(steps + 1)]
+
+
+def _ramp(length: int, overlap: int) -> Values:
+    """A tile's weight along one side: rising and falling over the overlap, never 0."""
+    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
+    ramp: Values = np.minimum(distance / max(overlap, 1), 1).astype(np.float32)
+    return ramp

@@ -1,0 +1,97 @@
+"""Pictures that are given: read as users mean them, named by their content."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines.errors import InputError, SettingError
+from runtime.source_picture import SourcePicture
+
+PIXELS = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+
+
+def test_content_is_the_name(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    Image.fromarray(PIXELS).save(tmp_path / "b.bmp")
+    opened = SourcePicture.open(tmp_path / "a.png")
+    assert opened == SourcePicture.open(tmp_path / "b.bmp") == SourcePicture.of(PIXELS)
+    assert (opened.width, opened.height) == (4, 5)
+    np.testing.assert_array_equal(opened.loaded("A test"), PIXELS)
+    assert opened != SourcePicture.of(PIXELS.reshape(4, 5, 3))
+    assert SourcePicture.of(PIXELS[..., 0]) != SourcePicture.of(np.tile(PIXELS[..., :1], 3))
+
+
+def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
+    image.putpixel((1, 0), (9, 9, 9, 0))
+    image.save(tmp_path / "a.png")
+    opened = SourcePicture.open(tmp_path / "a.png").loaded("A test")
+    assert opened.tolist() == [[[200, 0, 0], [255, 255, 255]]]
+
+
+def test_pictures_are_turned_as_the_camera_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    opened = SourcePicture.open(tmp_path / "a.png").loaded("A test")
+    np.testing.assert_array_equal(opened, np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "1", "CMYK", "I;16"])
+def test_every_mode_is_read(mode: str, tmp_path: Path) -> None:
+    file = tmp_path / ("a.tif" if mode in ("CMYK", "I;16") else "a.png")
+    Image.new(mode, (3, 2)).save(file)
+    assert SourcePicture.open(file).loaded("A test").shape == (2, 3, 3)
+    assert SourcePicture.open_mask(file).loaded("A test").shape == (2, 3)
+
+
+def test_a_mask_is_transparency_or_light(tmp_path: Path) -> None:
+    grey = Image.fromarray(PIXELS[..., 0])
+    grey.save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(
+        SourcePicture.open_mask(tmp_path / "grey.png").loaded("A test"), PIXELS[..., 0]
+    )
+    drawn = Image.fromarray(PIXELS)
+    drawn.putalpha(grey)
+    drawn.save(tmp_path / "drawn.png")
+    np.testing.assert_array_equal(
+        SourcePicture.open_mask(tmp_path / "drawn.png").loaded("A test"), PIXELS[..., 0]
+    )
+    drawn.putalpha(255)
+    drawn.save(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(
+        SourcePicture.open_mask(tmp_path / "opaque.png").loaded("A test"),
+        np.asarray(Image.fromarray(PIXELS).convert("L")),
+    )
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(
+        whole
+    )
+    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:5000])
+    with pytest.raises(InputError, match="There is no picture"):
+        SourcePicture.open(tmp_path / "missing.png")
+    for name in ("text.png", "cut.png", "."):
+        with pytest.raises(InputError, match="cannot be read as a picture"):
+            SourcePicture.open(tmp_path / name)
+    Image.new("1", (8193, 8192)).save(tmp_path / "large.png")
+    with pytest.raises(InputError, match="8193x8192 pixels"):
+        SourcePicture.open_mask(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize(
+    "pixels", [PIXELS.astype(np.float32), PIXELS[0, 0], np.zeros((2, 2, 4), np.uint8), PIXELS[:0]]
+)
+def test_arrays_that_are_no_pictures_are_refused(pixels: np.ndarray) -> None:
+    with pytest.raises(InputError, match="is no picture: give uint8"):
+        SourcePicture.of(pixels)
+
+
+def test_a_picture_that_is_only_named_is_asked_for() -> None:
+    with pytest.raises(SettingError, match=r"Inpainting needs the picture of 4x5 .* sha256 abc…"):
+        SourcePicture("abc", 4, 5).loaded("Inpainting")
