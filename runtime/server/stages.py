@@ -7,6 +7,7 @@ reads.
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +66,7 @@ class Stages:
     Attributes:
         slots: pictures denoised at once at most; fewer after memory was short.
         call: the call that is being made, if any.
-        failures: calls that have failed since the last that did not.
+        failures: by stage, calls that have failed since the last that did not.
         seconds_per_cost: the pace of denoising, for estimates: seconds for one picture's row, per
             unit of its size.
     """
@@ -73,7 +74,7 @@ class Stages:
     def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
         self.slots = 1
         self.call: Call | None = None
-        self.failures = 0
+        self.failures: Counter[str] = Counter()
         self.seconds_per_cost = 0.0
         self._pipeline = pipeline
         self._metrics = metrics
@@ -104,16 +105,19 @@ class Stages:
         """
         with self._calling("probe", timed=False):
             warm_up(self._pipeline)
+        self.failures.clear()
 
     def start(self, runs: Sequence[Run]) -> list[tuple[Run, Exception]]:
         """Encode the text of runs of one job and let them join; returns those that failed."""
         failed: list[tuple[Run, Exception]] = []
-        for run in runs:
+        for i, run in enumerate(runs):
             run.began = time.monotonic()
             self._metrics.stage.labels("wait").observe(run.began - run.job.created)
             try:
                 with self._calling("text"):
-                    run.slot = self._pipeline.start(run.job.settings[run.index], run.table)
+                    ahead = (other.job.settings[other.index] for other in runs[i + 1 :])
+                    settings = run.job.settings[run.index]
+                    run.slot = self._pipeline.start(settings, run.table, ahead)
             except Exception as error:  # it ends this job, not the worker
                 self._lower_if_short_of_memory(error)
                 failed.append((run, error))
@@ -180,14 +184,14 @@ class Stages:
         try:
             yield
         except NonFinitePredictionError:
-            self.failures = 0
+            self.failures[stage] = 0
             raise
         except BackendError:
-            self.failures += 1
+            self.failures[stage] += 1
             self._metrics.engine_failures.labels(stage).inc()
             raise
         else:
-            self.failures = 0
+            self.failures[stage] = 0
             if timed:
                 self._metrics.stage.labels(stage).observe(time.monotonic() - began)
         finally:

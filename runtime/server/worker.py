@@ -131,7 +131,7 @@ class Worker:
         Args:
             stall_seconds: how long one call of an engine may take.
         """
-        call, failures = self._stages.call, self._stages.failures
+        call, failures = self._stages.call, self._failures
         if self.start_error is not None:
             return f"the engines could not be loaded: {self.start_error}"
         if not self._thread.is_alive():
@@ -171,6 +171,11 @@ class Worker:
             self._abandon("The server's worker has ended.")
             self._stages.close()
 
+    @property
+    def _failures(self) -> int:
+        """Failures in a row of the stage that fails most."""
+        return max(dict(self._stages.failures).values(), default=0)
+
     def _abandon(self, message: str) -> None:
         """Take no more jobs, and end those that there are."""
         with self._changed:
@@ -191,7 +196,7 @@ class Worker:
                 action = self._scheduler.next_action(time.monotonic())
                 if action is not None:
                     return action
-                failing = self._stages.failures >= MAX_FAILURES
+                failing = self._failures >= MAX_FAILURES
                 notified = self._changed.wait(PROBE_SECONDS if failing else None)
             if failing and not notified:
                 self._probe()

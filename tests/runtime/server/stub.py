@@ -28,6 +28,7 @@ class StubBackend(StandInBackend):
     def __init__(self) -> None:
         super().__init__()
         self.on_call: dict[str, Callable[[int], None]] = {}
+        self._gates: list[threading.Event] = []
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
         self.sessions[component] = StubSession(component, self)
@@ -43,10 +44,16 @@ class StubBackend(StandInBackend):
             assert go.wait(PATIENCE)
 
         self.on_call[component] = wait
+        self._gates.append(go)
         try:
             yield waiting
         finally:
-            del self.on_call[component]
+            self.release()
+
+    def release(self) -> None:
+        """Let every call go on that waits, and no more wait."""
+        self.on_call.clear()
+        for go in self._gates:
             go.set()
 
     def fail(self, component: str, error: Exception, *, times: int = 1) -> None:

@@ -2,38 +2,16 @@
 
 import base64
 import dataclasses
-import io
 import json
 from typing import Any
 
 import pytest
-from PIL.PngImagePlugin import PngImageFile
-from starlette.testclient import TestClient
 
 from engines.bundle import Bundle
-from runtime.metadata import RECORD_KEY, Origin, parse_record
-from runtime.request import Settings
+from tests.runtime.server.jobs import ended, record_of
 from tests.runtime.server.stub import Stub, wait_until
 
 BODY = {"prompt": "a cat", "seed": 3}
-
-
-def record_of(png: bytes) -> tuple[Settings, Origin]:
-    """What the picture says of how it was made."""
-    with PngImageFile(io.BytesIO(png)) as image:
-        return parse_record(str(image.text[RECORD_KEY]))
-
-
-def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
-    """Wait for a job's end."""
-    seen: dict[str, Any] = {}
-
-    def look() -> bool:
-        seen.update(client.get(f"/v1/jobs/{job['id']}").json())
-        return seen["state"] in ("done", "failed", "cancelled")
-
-    wait_until(look)
-    return seen
 
 
 def test_a_job_from_its_submission_to_its_pictures(stub: Stub) -> None:

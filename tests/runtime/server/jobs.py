@@ -1,0 +1,37 @@
+"""What tests of several protocols do with jobs."""
+
+import io
+from typing import Any
+
+from PIL.PngImagePlugin import PngImageFile
+from starlette.testclient import TestClient
+
+from runtime.metadata import RECORD_KEY, Origin, parse_record
+from runtime.request import Settings
+from tests.runtime.server.stub import wait_until
+
+
+def submit(client: TestClient, **body: object) -> dict[str, Any]:
+    """Queue a job."""
+    answer = client.post("/v1/jobs", json={"prompt": "a cat", "seed": 3, **body})
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
+    """Wait for a job's end."""
+    seen: dict[str, Any] = {}
+
+    def look() -> bool:
+        seen.update(client.get(f"/v1/jobs/{job['id']}").json())
+        return seen["state"] in ("done", "failed", "cancelled")
+
+    wait_until(look)
+    return seen
+
+
+def record_of(png: bytes) -> tuple[Settings, Origin]:
+    """What a picture says of how it was made."""
+    with PngImageFile(io.BytesIO(png)) as image:
+        return parse_record(str(image.text[RECORD_KEY]))

@@ -1,0 +1,238 @@
+"""The worker when engines fail, are short of memory, hang, or come back."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from engines import layout
+from engines.backend import Choice
+from engines.bundle import Bundle
+from engines.errors import BackendError, OutOfMemoryError
+from runtime.picture import Pixels
+from runtime.pipeline import Pipeline
+from runtime.png import Picture
+from runtime.request import Request
+from runtime.samplers.catalogue import SAMPLERS
+from runtime.server import worker as worker_module
+from runtime.slot import NonFinitePredictionError
+from tests.runtime.server.jobs import ended, record_of, submit
+from tests.runtime.server.stub import Stub, wait_until
+from tests.runtime.stand_ins import StandInBackend
+
+BROKEN = BackendError("the engine broke")
+
+
+def test_an_error_of_the_unet_fails_the_jobs_of_that_call_only(stub: Stub) -> None:
+    """Two sizes are in two calls; the first call of the row fails."""
+    with stub.client() as client:
+
+        def break_once_both_run(batch: int) -> None:
+            running = stub.service.pipeline.denoiser.slots
+            if len(running) == 2 and running[0] is stub.service.pipeline.denoiser.calling[0]:
+                del stub.backend.on_call[layout.UNET]
+                raise BROKEN
+
+        stub.backend.on_call[layout.UNET] = break_once_both_run
+        first = submit(client, steps=100)
+        second = submit(client, steps=100, width=128)
+        assert ended(client, first)["error"] == {
+            "kind": "engine_error",
+            "message": "the engine broke",
+        }
+        assert ended(client, second)["state"] == "done"
+        assert ended(client, submit(client))["state"] == "done"
+        metrics = client.get("/metrics").text
+        assert 'fracture_engine_failures_total{stage="denoise"} 1.0' in metrics
+        assert 'fracture_jobs_total{state="failed"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("component", [layout.TEXT_ENCODER, layout.UNET, layout.VAE_DECODER])
+def test_after_a_failure_in_any_stage_the_server_goes_on(stub: Stub, component: str) -> None:
+    with stub.client() as client:
+        stub.backend.fail(component, BROKEN)
+        failed = ended(client, submit(client, prompt="never seen", count=2))
+        assert (failed["state"], failed["error"]["kind"]) == ("failed", "engine_error")
+        assert ended(client, submit(client, prompt="never seen"))["state"] == "done"
+        assert not stub.service.pipeline.denoiser.slots
+        assert "fracture_queue_pictures 0.0" in client.get("/metrics").text
+
+
+def test_our_own_mistakes_are_logged_and_not_told(
+    stub: Stub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stub.client() as client:
+        stub.backend.fail(layout.UNET, ZeroDivisionError("a secret path"))
+        failed = ended(client, submit(client))
+        assert failed["error"]["kind"] == "internal_error"
+        assert "secret" not in failed["error"]["message"]
+        assert "a secret path" in caplog.text
+
+        def broken(self: Picture) -> bytes:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Picture, "png", broken)
+            assert ended(client, submit(client))["error"]["kind"] == "internal_error"
+        assert ended(client, submit(client))["state"] == "done"
+
+
+def test_an_overflow_fails_that_picture_and_is_no_engine_failure(stub: Stub) -> None:
+    with stub.client() as client:
+
+        def overflow(batch: int) -> None:
+            denoiser = stub.service.pipeline.denoiser
+            bad = [slot for slot in denoiser.slots if slot.guidance == 50]
+            if len(denoiser.slots) == 2 and bad:
+                del stub.backend.on_call[layout.UNET]
+                raise NonFinitePredictionError(bad[0])
+
+        stub.backend.on_call[layout.UNET] = overflow
+        good = submit(client, steps=100)
+        bad = submit(client, steps=100, cfg=50)
+        assert "not finite" in ended(client, bad)["error"]["message"]
+        assert ended(client, good)["state"] == "done"
+        assert "fracture_engine_failures_total{" not in client.get("/metrics").text
+
+
+def test_too_little_memory_makes_calls_smaller_and_loses_nothing(stand_in_bundle: Bundle) -> None:
+    stub = Stub(stand_in_bundle, slots=4)
+    with stub.client() as client:
+
+        def too_large(batch: int) -> None:
+            if batch > 4:
+                raise OutOfMemoryError("no memory")
+
+        stub.backend.on_call[layout.UNET] = too_large
+        done = ended(client, submit(client, count=4, steps=10))
+        assert done["state"] == "done"
+        assert stub.service.worker.slots == 2
+        assert "fracture_slots 2.0" in client.get("/metrics").text
+        stub.backend.on_call[layout.UNET] = lambda batch: None
+        stub.backend.sessions[layout.UNET].batches.clear()
+        assert ended(client, submit(client, count=4))["state"] == "done"
+        assert max(stub.backend.sessions[layout.UNET].batches) == 4
+        pictures = [client.get(picture["url"]).content for picture in done["pictures"]]
+    for png in pictures:
+        settings, _ = record_of(png)
+        wanted = alone(stand_in_bundle, Request("a cat", seed=settings.seed, steps=10))
+        np.testing.assert_array_equal(pixels(png), wanted)
+
+
+def test_a_picture_without_memory_even_alone_fails(stub: Stub) -> None:
+    with stub.client() as client:
+        stub.backend.fail(layout.UNET, OutOfMemoryError("no memory"))
+        failed = ended(client, submit(client))
+        assert failed["error"] == {"kind": "engine_error", "message": "no memory"}
+        assert stub.service.worker.slots == 1
+        assert ended(client, submit(client))["state"] == "done"
+
+
+def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "PROBE_SECONDS", 0.05)
+    with stub.client() as client:
+        stub.backend.fail(layout.UNET, BROKEN, times=5)
+        for _ in range(3):
+            assert client.get("/readyz").status_code == 200
+            assert ended(client, submit(client))["state"] == "failed"
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "the last 3 calls of the engine failed" in answer.json()["reason"]
+        assert client.get("/healthz").status_code == 200
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert ended(client, submit(client))["state"] == "done"
+
+
+def test_a_stuck_engine_is_noticed_and_forgiven(
+    stand_in_bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub = Stub(stand_in_bundle, stall=0.1)
+    with stub.client() as client, caplog.at_level(logging.INFO):
+        with stub.backend.held():
+            job = submit(client)
+            wait_until(lambda: client.get("/readyz").status_code == 503)
+            assert "denoise" in client.get("/readyz").json()["reason"]
+            wait_until(lambda: "not ready: a call of the engine" in caplog.text)
+        assert ended(client, job)["state"] == "done"
+        assert client.get("/readyz").json() == {"ready": True, "reason": None}
+
+
+def test_not_ready_until_the_engines_are_warm(stand_in_bundle: Bundle) -> None:
+    stub = Stub(stand_in_bundle)
+    with stub.backend.held(), TestClient(stub.app) as client:
+        answer = client.get("/readyz")
+        assert (answer.status_code, client.get("/healthz").status_code) == (503, 200)
+        assert answer.json()["reason"] == "the engines are being loaded"
+        job = submit(client)
+        stub.backend.release()
+        assert ended(client, job)["state"] == "done"
+        assert {len(stub.backend.sessions), client.get("/readyz").status_code} == {3, 200}
+
+
+def test_engines_that_cannot_be_loaded(stand_in_bundle: Bundle) -> None:
+    stub = Stub(stand_in_bundle)
+    stub.backend.fail(layout.VAE_DECODER, BROKEN)
+    with TestClient(stub.app) as client:
+        wait_until(lambda: stub.service.worker.start_error is BROKEN)
+        assert "the engine broke" in client.get("/readyz").json()["reason"]
+        wait_until(lambda: client.post("/v1/jobs", json={"prompt": ""}).status_code == 503)
+
+
+def test_a_server_that_is_about_to_stop_takes_no_new_jobs(stub: Stub) -> None:
+    with stub.client() as client:
+        stub.service.draining = True
+        refused = client.post("/v1/jobs", json={"prompt": ""})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert client.get("/readyz").status_code == 503
+
+
+def test_jobs_that_are_left_at_the_end_are_cancelled(stub: Stub) -> None:
+    with stub.client() as client, stub.backend.held() as waiting:
+        submit(client, count=3)
+        assert waiting.wait(5)
+        (job,) = stub.service.jobs.unfinished()
+        stub.backend.release()
+        stub.service.worker.stop(timeout=5)
+        assert job.status.ended
+    assert all(session.closed for session in stub.backend.sessions.values())
+
+
+def test_a_picture_is_the_same_in_the_company_of_all_samplers(stand_in_bundle: Bundle) -> None:
+    stub = Stub(stand_in_bundle, slots=6, queue=100)
+    requests = [
+        Request("a cat", seed=i, sampler=sampler.name, steps=4 + i % 5, cfg=1 + i % 3)
+        for i, sampler in enumerate(SAMPLERS)
+    ]
+    with stub.client() as client:
+        with stub.backend.held():
+            jobs = [
+                submit(
+                    client,
+                    seed=each.seed,
+                    sampler=each.sampler,
+                    steps=each.steps,
+                    cfg=each.cfg,
+                )
+                for each in requests
+            ]
+        made = [client.get(ended(client, job)["pictures"][0]["url"]).content for job in jobs]
+        assert max(stub.backend.sessions[layout.UNET].batches) > 6
+    for request, png in zip(requests, made, strict=True):
+        np.testing.assert_array_equal(pixels(png), alone(stand_in_bundle, request))
+
+
+def pixels(png: bytes) -> Pixels:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)
+
+
+def alone(bundle: Bundle, request: Request) -> Pixels:
+    """The picture that the pipeline makes by itself."""
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        (picture,) = pipeline.generate(pipeline.settle([request]))
+    return picture.pixels
