@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from engines import __version__
 from engines.errors import UserError
+from runtime.server.api_a1111 import a1111_router
 from runtime.server.api_health import health_router
 from runtime.server.api_jobs import jobs_router
 from runtime.server.auth import Authenticator
@@ -37,7 +38,7 @@ def create_app(service: Service) -> ASGIApp:
         summary=f"Pictures of the bundle {service.manifest.name}",
         lifespan=lifespan,
     )
-    for router in (health_router(service), jobs_router(service)):
+    for router in (health_router(service), jobs_router(service), a1111_router(service)):
         api.include_router(router)
 
     async def refuse(http: Request, error: Exception) -> JSONResponse:
