@@ -80,7 +80,7 @@ def a1111_router(service: Service) -> APIRouter:
         return _progress(jobs, with_picture=not skip_current_image)
 
     @router.post("/interrupt")
-    async def interrupt(http: Request) -> dict[str, Json]:
+    async def interrupt(http: Request) -> dict[str, Any]:
         """Finish the caller's jobs as they are now."""
         for job in active.get(http.state.client, []):
             service.worker.stop_early(job, only_current=False)
@@ -93,7 +93,7 @@ def a1111_router(service: Service) -> APIRouter:
             service.worker.stop_early(job, only_current=True)
 
     @router.get("/options")
-    async def get_options() -> dict[str, Json]:
+    async def get_options() -> dict[str, Any]:
         """The options that clients look at."""
         return lists.options(manifest)
 
@@ -142,7 +142,7 @@ def a1111_router(service: Service) -> APIRouter:
         router.get(f"/{name}", name=name, summary=f"List {name}")(_constant(value))
 
     @router.get("/memory")
-    async def memory() -> dict[str, Json]:
+    async def memory() -> dict[str, Any]:
         """How much memory the process takes."""
         return lists.memory()
 

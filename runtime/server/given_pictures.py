@@ -52,7 +52,9 @@ def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
             )
         picture.load()
     except DecompressionBombError:
-        raise InputError(f"{name} has too many pixels.") from None
+        raise InputError(
+            f"{name} has too many pixels: this server takes {max_pixels} at most."
+        ) from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise InputError(
             f"{name} cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}: {error}."

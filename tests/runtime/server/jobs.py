@@ -3,12 +3,19 @@
 import io
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from starlette.testclient import TestClient
 
+from engines.backend import Choice
+from engines.bundle import Bundle
 from runtime.metadata import RECORD_KEY, Origin, parse_record
-from runtime.request import Settings
+from runtime.picture import Pixels
+from runtime.pipeline import Pipeline
+from runtime.request import Request, Settings
 from tests.runtime.server.stub import wait_until
+from tests.runtime.stand_ins import StandInBackend
 
 
 def submit(client: TestClient, **body: object) -> dict[str, Any]:
@@ -35,3 +42,16 @@ def record_of(png: bytes) -> tuple[Settings, Origin]:
     """What a picture says of how it was made."""
     with PngImageFile(io.BytesIO(png)) as image:
         return parse_record(str(image.text[RECORD_KEY]))
+
+
+def pixels(png: bytes) -> Pixels:
+    """What a PNG file shows."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)
+
+
+def alone(bundle: Bundle, request: Request) -> Pixels:
+    """The picture that the pipeline makes by itself."""
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        (picture,) = pipeline.generate(pipeline.settle([request]))
+    return picture.pixels

@@ -1,10 +1,12 @@
 """A service on stand-in engines that tests can slow down, block and make fail."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from engines import layout
@@ -112,3 +114,22 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.002)
+
+
+@contextmanager
+def live(stub: Stub) -> Iterator[str]:
+    """The app in a real server on a loopback port; gives its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(
+        uvicorn.Config(stub.app, log_config=None, timeout_graceful_shutdown=1, lifespan="on")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_until(lambda: stub.service.worker.capacity is not None)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stub.backend.release()
+        server.should_exit = True
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

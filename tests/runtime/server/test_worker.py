@@ -1,27 +1,21 @@
 """The worker when engines fail, are short of memory, hang, or come back."""
 
-import io
 import logging
 
 import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from engines import layout
-from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import BackendError, OutOfMemoryError
-from runtime.picture import Pixels
-from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
 from runtime.samplers.catalogue import SAMPLERS
 from runtime.server import worker as worker_module
 from runtime.slot import NonFinitePredictionError
-from tests.runtime.server.jobs import ended, record_of, submit
+from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
 from tests.runtime.server.stub import Stub, wait_until
-from tests.runtime.stand_ins import StandInBackend
 
 BROKEN = BackendError("the engine broke")
 
@@ -224,15 +218,3 @@ def test_a_picture_is_the_same_in_the_company_of_all_samplers(stand_in_bundle: B
         assert max(stub.backend.sessions[layout.UNET].batches) > 6
     for request, png in zip(requests, made, strict=True):
         np.testing.assert_array_equal(pixels(png), alone(stand_in_bundle, request))
-
-
-def pixels(png: bytes) -> Pixels:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)
-
-
-def alone(bundle: Bundle, request: Request) -> Pixels:
-    """The picture that the pipeline makes by itself."""
-    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
-        (picture,) = pipeline.generate(pipeline.settle([request]))
-    return picture.pixels
