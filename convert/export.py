@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from convert.completeness import check_complete
 from convert.documents import bundle_documents
+from convert.embeddings import with_embeddings, write_embeddings
 from convert.export_plan import ExportPlan
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
@@ -47,10 +48,13 @@ def run_export(
         InputError: a part of the model is missing, or a value does not fit the dtype.
     """
     check_complete(plan.model)
+    model = with_embeddings(plan.model, plan.embeddings)
+    plan = replace(plan, model=model)
     costs: dict[str, Measurement] = {}
     components: dict[str, ComponentSpec] = {}
     with publish_directory(out, force=force, marker=layout.BUNDLE_FILE) as partial:
-        _write_documents(bundle_documents(plan.model), partial)
+        _write_documents(bundle_documents(model), partial)
+        write_embeddings(plan.embeddings, plan.manifest.embeddings, partial)
         with tqdm(GRAPHS, desc="export", unit="graph", disable=not progress) as bar:
             for name in bar:
                 bar.set_postfix_str(name)

@@ -1,11 +1,18 @@
 """Planning an export: the model read, checked and hashed before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from convert.base import read_base
+from convert.embeddings import (
+    Embedding,
+    EmbeddingSource,
+    describe_embeddings,
+    read_embeddings,
+    with_embeddings,
+)
 from convert.export_options import OPSETS, check_opset, parse_dtypes, parse_static
 from convert.fuse_plan import hash_base
 from convert.fuse_record import FuseRecord, read_record
@@ -34,11 +41,13 @@ _SCALING_FACTOR: Final = 0.18215
 class ExportPlan:
     """An export that can be run: its model is complete, and its identity is known.
 
+    `embeddings` are what the text encoder's vocabulary gets beside the model's.
     `dtypes` are those asked for, by component; `fixed` has the sizes of the layout's axes that are
     not to be dynamic. `manifest` is what bundle.json will say, but for components and files.
     """
 
     model: BaseModel
+    embeddings: tuple[Embedding, ...]
     dtypes: dict[str, str]
     opset: int
     fixed: dict[str, int]
@@ -68,6 +77,7 @@ def plan_export(
     dtype: str,
     opset: int = OPSETS[0],
     static: str = "",
+    embeddings: Sequence[EmbeddingSource] = (),
     progress: bool = False,
 ) -> ExportPlan:
     """Read, check and hash the model that is to be exported.
@@ -77,6 +87,7 @@ def plan_export(
         dtype: of weights and activations; this and the next two are as in `ExportOptions`.
         opset: the ONNX opset.
         static: the sizes that graphs are fixed to, or empty.
+        embeddings: textual-inversion embeddings that the bundle gets.
         progress: whether hashing shows its progress.
 
     Raises:
@@ -89,6 +100,8 @@ def plan_export(
     if (directory / layout.FUSE_FILE).is_file():
         record = read_record(directory / layout.FUSE_FILE)
     model = read_base(directory, record.recipe if record else directory.resolve().name)
+    read = read_embeddings(embeddings, progress=progress)
+    with_embeddings(model, read)  # refuses what does not fit
     hashes = hash_base(model, progress=progress)
     if record is not None:
         _check_untouched(directory, record, hashes)
@@ -103,6 +116,7 @@ def plan_export(
             "tools": dict(tools),
             "model": dict(hashes),
             "fuse": record.identity if record else None,
+            "embeddings": {embedding.name: embedding.sha256 for embedding in read},
         }
     )
     defaults = record.defaults if record else _defaults(model)
@@ -118,9 +132,10 @@ def plan_export(
         defaults=defaults,
         presets=record.presets if record else {},
         trained_tags=record.trained_tags() if record else {},
+        embeddings=describe_embeddings(model, read),
         provenance=asdict(record) if record else {},
     )
-    return ExportPlan(model, dtypes, opset, fixed, manifest)
+    return ExportPlan(model, read, dtypes, opset, fixed, manifest)
 
 
 def _check_untouched(directory: Path, record: FuseRecord, hashes: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ from convert.lora import Lora, count_ranks, read_lora
 from convert.match import Match, Update, match_loras
 from convert.model import TEXT_ENCODER, UNET, BaseModel, Component
 from convert.recipe import Recipe, RecipeLora
-from convert.sources import find_base, find_lora, hash_checked, is_hub_id
+from convert.sources import find_base, find_file, hash_checked, is_hub_id
 from engines import __version__, layout
 from engines.errors import InputError, SettingError
 from engines.identity import Json, identity_of, tool_versions
@@ -135,7 +135,7 @@ def plan_fuse(
     )
     base_path = find_base(recipe.base, progress=progress)
     paths = [
-        find_lora(lora.source, lora.file, lora.sha256, progress=progress) for lora in recipe.loras
+        find_file(lora.source, lora.file, lora.sha256, progress=progress) for lora in recipe.loras
     ]
     base_name = recipe.base if is_hub_id(recipe.base) else base_path.resolve().name
     base = read_base(base_path, base_name, vae)

@@ -23,6 +23,7 @@ CHECKPOINT: Final = Kind(f"a {FAMILY} checkpoint")
 INPAINTING: Final = Kind(f"a {FAMILY} inpainting checkpoint")
 LDM_VAE: Final = Kind("a VAE in LDM layout", "Give it with --vae.")
 DIFFUSERS_VAE: Final = Kind("a VAE in diffusers layout", "Give it with --vae.")
+EMBEDDING: Final = Kind("a textual inversion embedding", "Give it with --embedding.")
 LORA: Final = Kind("a LoRA", "Give it with --lora.")
 UNKNOWN: Final = Kind("of an unknown kind")
 
@@ -44,7 +45,7 @@ _MARKS: Final = (
         Kind("an upscaler"),
         ("conv_first.", "model.1.sub.", "params.conv_first.", "params_ema.conv_first."),
     ),
-    (Kind("a textual inversion embedding"), ("emb_params", "string_to_param.")),
+    (EMBEDDING, ("emb_params", "string_to_param.")),
 )
 """What the start of one name gives away."""
 

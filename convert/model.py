@@ -11,6 +11,9 @@ TEXT_ENCODER: Final = layout.TEXT_ENCODER
 UNET: Final = layout.UNET
 VAE: Final = "vae"
 
+EMBEDDING_TABLE: Final = "text_model.embeddings.token_embedding.weight"
+"""The table of the text encoder that has a row for each id of the vocabulary."""
+
 WEIGHT_FILES: Final = {
     TEXT_ENCODER: f"{TEXT_ENCODER}/model.safetensors",
     UNET: f"{UNET}/diffusion_pytorch_model.safetensors",
@@ -36,13 +39,20 @@ class Component:
     """One network of the base.
 
     `tensors` go by the names that Stable Diffusion 1.5's own repository and diffusers' current
-    classes have; `config` is its config.json; `file` holds the weights.
+    classes have; `config` is its config.json; `file` holds the weights. `added_rows` follow those
+    of `EMBEDDING_TABLE`: vectors of other files, which `config` counts already.
     """
 
     name: str
     config: dict[str, Any]
     tensors: dict[str, StoredTensor]
     file: Path
+    added_rows: tuple[StoredTensor, ...] = ()
+
+    def parts(self, name: str) -> tuple[StoredTensor, ...]:
+        """What makes up a tensor, one below the other."""
+        rows = self.added_rows if name == EMBEDDING_TABLE else ()
+        return self.tensors[name], *rows
 
     def layers(self) -> dict[str, StoredTensor]:
         """The weight of each linear and convolution layer, by the module's name."""

@@ -1,12 +1,14 @@
 """Recipes: a base, its LoRAs and their weights, presets and defaults, read from TOML."""
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from convert.block_weights import check_block_weights
+from convert.embeddings import EmbeddingSource
 from convert.export_options import ExportOptions, option_faults
 from convert.sources import place_base, place_lora
 from engines.errors import InputError, SettingError
@@ -15,6 +17,8 @@ from engines.manifest import Defaults, Preset
 
 DIRECTORY: Final = Path(__file__).parent / "recipes"
 DEFAULT: Final = "cracked-skin"
+
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Recipe:
     name: str
     base: str
     loras: tuple[RecipeLora, ...]
+    embeddings: tuple[EmbeddingSource, ...] = ()
     presets: dict[str, Preset] = field(default_factory=dict)
     defaults: Defaults = field(default_factory=Defaults)
     export: ExportOptions = field(default_factory=ExportOptions)
@@ -100,6 +105,10 @@ def _normalise(recipe: Recipe, directory: Path) -> Recipe:
     return replace(
         recipe,
         base=place_base(recipe.base, directory),
+        embeddings=tuple(
+            replace(each, source=place_lora(each.source, directory), sha256=each.sha256.lower())
+            for each in recipe.embeddings
+        ),
         loras=tuple(
             replace(lora, source=place_lora(lora.source, directory), sha256=lora.sha256.lower())
             for lora in recipe.loras
@@ -129,10 +138,11 @@ def _faults(recipe: Recipe) -> list[str]:
         fault = check_block_weights(lora.block_weights)
         if fault:
             faults.append(f"loras[{i}].block_weights are {fault}")
-        if lora.sha256 and (len(lora.sha256) != 64 or not _is_hexadecimal(lora.sha256)):
-            faults.append(f"loras[{i}].sha256 is not 64 hexadecimal digits")
+    hashes = [(f"loras[{i}]", lora.sha256) for i, lora in enumerate(recipe.loras)]
+    hashes += [(f"embeddings[{i}]", each.sha256) for i, each in enumerate(recipe.embeddings)]
+    faults += [
+        f"{where}.sha256 is not 64 hexadecimal digits"
+        for where, digits in hashes
+        if digits and not _SHA256.fullmatch(digits)
+    ]
     return faults
-
-
-def _is_hexadecimal(text: str) -> bool:
-    return not set(text.lower()) - set("0123456789abcdef")

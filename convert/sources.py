@@ -80,13 +80,16 @@ def find_base(source: str, *, progress: bool = True) -> Path:
     raise InputError(_missing("base model", path))
 
 
-def find_lora(source: str, file: str, sha256: str = "", *, progress: bool = True) -> Path:
-    """The path of a LoRA file.
+def find_file(
+    source: str, file: str, sha256: str = "", *, kind: str = "LoRA", progress: bool = True
+) -> Path:
+    """The path of a LoRA or another file that a recipe names.
 
     Args:
         source: a path, or a URL, which is fetched into the download cache, or found there.
         file: the name that a download from that URL has, or empty.
         sha256: what a download's content has to hash to, or empty.
+        kind: what it is, for the error.
         progress: whether a download shows its progress.
 
     Raises:
@@ -97,7 +100,7 @@ def find_lora(source: str, file: str, sha256: str = "", *, progress: bool = True
         return _download_file(source, file, sha256, progress=progress)
     path = Path(source).expanduser()
     if not path.exists():
-        raise InputError(_missing("LoRA file", path))
+        raise InputError(_missing(f"{kind} file", path))
     return path
 
 

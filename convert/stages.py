@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from convert.embeddings import EmbeddingSource
 from convert.export_options import ExportOptions, parse_dtypes
 from convert.export_plan import plan_export
 from convert.fuse_plan import KEEP_DTYPE, plan_fuse
@@ -41,6 +42,7 @@ def run_stages(
     weights: Sequence[float] | None = None,
     text_encoder_weights: Sequence[float] | None = None,
     export: ExportOptions | None = None,
+    embeddings: Sequence[EmbeddingSource] | None = None,
     pictures: int = PICTURES,
     allow_unmatched: bool = False,
     progress: bool = True,
@@ -56,6 +58,7 @@ def run_stages(
         weights: one for each LoRA, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
         export: how the graphs are written; by default as the recipe says.
+        embeddings: textual-inversion embeddings; by default the recipe's own.
         pictures: how many whole pictures are compared when verifying.
         allow_unmatched: whether keys of a LoRA that match nothing in the base are left out.
         progress: whether to show progress bars on stderr.
@@ -88,7 +91,12 @@ def run_stages(
         reports.append(_report("fuse", skipped, cost))
 
         with measured() as cost:
-            plan = plan_export(fused, **asdict(export), progress=progress)
+            plan = plan_export(
+                fused,
+                **asdict(export),
+                embeddings=recipe.embeddings if embeddings is None else embeddings,
+                progress=progress,
+            )
             skipped = plan.is_fulfilled_by(out, progress=progress)
             if not skipped:
                 from convert.export import run_export

@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import torch
 from torch._subclasses import FakeTensorMode
@@ -45,6 +45,17 @@ class _Inert:
     def __setstate__(self, state: object) -> None:
         pass
 
+
+class _Parameters(dict[str, object]):
+    """Stands for torch's ParameterDict, in which old embeddings have their vectors."""
+
+    def __setstate__(self, state: object) -> None:
+        parameters = state.get("_parameters") if isinstance(state, Mapping) else None
+        if isinstance(parameters, Mapping):
+            self.update(parameters)
+
+
+_PARAMETERS: Final = "torch.nn.modules.container.ParameterDict"
 
 _BOOKKEEPING: Final = (
     "numpy._core.multiarray.scalar",
@@ -123,7 +134,8 @@ def _content_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
 def _load(path: Path) -> object:
     """The file's content, its tensors without their values."""
     try:
-        with torch.serialization.safe_globals([(_Inert, name) for name in _BOOKKEEPING]):
+        known: list[Any] = [*((_Inert, name) for name in _BOOKKEEPING), (_Parameters, _PARAMETERS)]
+        with torch.serialization.safe_globals(known):
             foreign = torch.serialization.get_unsafe_globals_in_checkpoint(os.fspath(path))
             if not foreign:
                 with FakeTensorMode():

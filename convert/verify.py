@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from convert.base import read_base
 from convert.completeness import check_complete
+from convert.embeddings import bundle_embeddings, with_embeddings
 from convert.fuse_record import read_record
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
@@ -92,7 +93,7 @@ def _read_model(bundle: Bundle, directory: Path) -> BaseModel:
         )
     model = read_base(directory, bundle.manifest.name)
     check_complete(model)
-    return model
+    return with_embeddings(model, bundle_embeddings(bundle))
 
 
 def _verify_component(bundle: Bundle, model: BaseModel, name: str) -> tuple[Parity, ...]:

@@ -41,10 +41,12 @@ def _shapes(fixed: _Sizes) -> Iterator[tuple[int, int, int]]:
 
 
 def _tokens(model: BaseModel, generator: torch.Generator, fixed: _Sizes) -> Iterator[Inputs]:
+    """Ids of chance, and among them in the first call the last ones, which may be embeddings."""
     vocabulary = model.components[TEXT_ENCODER].config["vocab_size"]
     for batch in _BATCHES:
         size = fixed.get("batch", batch)
         ids = torch.randint(vocabulary, (size, layout.CHUNK_TOKENS), generator=generator)
+        ids[0, : layout.CHUNK_TOKENS // 2] = vocabulary - 1 - torch.arange(layout.CHUNK_TOKENS // 2)
         yield {layout.INPUT_IDS: ids}
 
 

@@ -25,7 +25,7 @@ def load_network(component: Component) -> torch.nn.Module:
         stored = canonical_name(component.name, name)
         if stored is None:
             raise InternalError(f"{name} of {component.name} is no weight")
-        return load_tensor(component.tensors[stored]).to(torch.float32)
+        return load_values(component, stored, torch.float32)
 
     return _assign(build_network(component), load)
 
@@ -53,14 +53,19 @@ def load_values(component: Component, name: str, dtype: torch.dtype) -> torch.Te
     Raises:
         InputError: a value is no finite number, or too large for `dtype`.
     """
-    tensor = component.tensors[name]
-    values = load_tensor(tensor).to(dtype)
-    if not torch.isfinite(values).all():
-        raise InputError(
-            f"{tensor.file}: {name} has values that are no finite numbers, or too large for "
-            f"{str(dtype).removeprefix('torch.')}. Export with --dtype fp32, or get the file again."
-        )
-    return values
+    parts = []
+    for tensor in component.parts(name):
+        values = load_tensor(tensor).to(dtype)
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"{tensor.file}: {tensor.name} has values that are no finite numbers, or too large "
+                f"for {str(dtype).removeprefix('torch.')}. Export with --dtype fp32, or get the "
+                "file again."
+            )
+        parts.append(values)
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([parts[0], *(rows.reshape(-1, parts[0].shape[-1]) for rows in parts[1:])])
 
 
 def _assign(

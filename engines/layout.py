@@ -17,6 +17,7 @@ SCHEDULER_FILE = "scheduler/scheduler_config.json"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 ENGINES_DIRECTORY = "engines"
+EMBEDDINGS_DIRECTORY = "embeddings"
 PLANS_FILE = "plans.json"
 PLANS_REVISION = 1
 """The revision of plans.json, which is built anew where this changes."""
@@ -97,6 +98,11 @@ def graph_file(component: str) -> str:
 def plan_file(component: str) -> str:
     """The name of a component's plan in its set's directory."""
     return f"{component}.plan"
+
+
+def embedding_file(name: str) -> str:
+    """The path inside the bundle of a textual-inversion embedding's vectors."""
+    return f"{EMBEDDINGS_DIRECTORY}/{name}.safetensors"
 
 
 def engine_directory(backend: str, targets: Sequence[str]) -> str:

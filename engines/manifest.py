@@ -70,6 +70,20 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class EmbeddingSpec:
+    """A textual-inversion embedding: the ids that its name in a prompt stands for.
+
+    The text encoder's vocabulary goes on with them; `file` holds the vectors once more, for
+    verifying and for other programs, and `source_sha256` is the hash of the file they came in.
+    """
+
+    first_id: int
+    vectors: int
+    file: str
+    source_sha256: str
+
+
+@dataclass(frozen=True)
 class Defaults:
     """What a request means by leaving a setting out. `cfg` is the guidance scale."""
 
@@ -125,7 +139,8 @@ class Manifest:
     """The content of bundle.json.
 
     `identity` is the hash of what the bundle was made from: the fused model's content, the export
-    options and the tools' versions. `provenance` is the fused model's fuse.json, or empty where
+    options and the tools' versions. `embeddings` has textual inversions by the names that stand
+    for them in prompts. `provenance` is the fused model's fuse.json, or empty where
     the model did not come from `convert fuse`. `verified_with` has the versions of the tools that
     made `parity` and `pictures`; all three are empty until `convert verify` has run.
     """
@@ -139,6 +154,7 @@ class Manifest:
     defaults: Defaults = field(default_factory=Defaults)
     presets: dict[str, Preset] = field(default_factory=dict)
     trained_tags: dict[str, dict[str, int]] = field(default_factory=dict)
+    embeddings: dict[str, EmbeddingSpec] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, tuple[Parity, ...]] = field(default_factory=dict)
     pictures: tuple[PictureParity, ...] = ()

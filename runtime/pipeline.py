@@ -31,6 +31,7 @@ from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
 from runtime.start import Start
 from runtime.text import PromptEncoder
+from runtime.textual_inversion import EmbeddingVocabulary
 from runtime.tokenizer import ClipTokenizer
 
 OnStep = Callable[[int, int], None]
@@ -165,7 +166,8 @@ class Pipeline:
     @cached_property
     def _planner(self) -> PromptPlanner:
         tokenizer = ClipTokenizer.open(self.bundle.path / layout.TOKENIZER_FILE)
-        return PromptPlanner(tokenizer, least_tokens(self._limits) // layout.CHUNK_TOKENS)
+        vocabulary = EmbeddingVocabulary(tokenizer, self.bundle.manifest.embeddings)
+        return PromptPlanner(vocabulary, least_tokens(self._limits) // layout.CHUNK_TOKENS)
 
     @cached_property
     def _encoder(self) -> PromptEncoder:

@@ -54,7 +54,3 @@ class ClipTokenizer:
         """The token ids of `text`, without start, end and padding."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
-
-    def runs(self, text: str) -> list[tuple[int, ...]]:
-        """The token ids of `text`, each alone."""
-        return [(token,) for token in self.encode(text)]

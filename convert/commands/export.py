@@ -5,7 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from convert.commands.export_arguments import add_export_arguments, merge_export_arguments
+from convert.commands.export_arguments import (
+    add_embedding_argument,
+    add_export_arguments,
+    merge_export_arguments,
+)
 from convert.export_options import ExportOptions
 from convert.measure import measured
 from engines import layout
@@ -31,6 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("model", type=Path, metavar="FUSED", help="what `convert fuse` made")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE")
     add_export_arguments(parser, otherwise=_DEFAULTS)
+    add_embedding_argument(parser, otherwise="none")
     parser.add_argument("--force", action="store_true", help="replace an older bundle")
     add_common_arguments(parser)
     parser.set_defaults(command=run)
@@ -48,6 +53,7 @@ def run(options: argparse.Namespace) -> Result:
         plan = plan_export(
             options.model,
             **asdict(merge_export_arguments(options, ExportOptions())),
+            embeddings=options.embedding or (),
             progress=not options.quiet,
         )
         manifest, costs = run_export(

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
+from convert.embeddings import parse_embedding
 from convert.export_options import (
     OPSETS,
     ExportOptions,
@@ -38,6 +39,18 @@ def add_export_arguments(parser: argparse.ArgumentParser, *, otherwise: str) -> 
         help="fix the graphs to one size of picture and, where it is given, to one batch and 77 "
         "tokens of text; with guidance a picture takes two of the UNet's batch (default: "
         f"{otherwise})",
+    )
+
+
+def add_embedding_argument(parser: argparse.ArgumentParser, *, otherwise: str) -> None:
+    """Declare `--embedding`; `otherwise` says what is taken without it."""
+    parser.add_argument(
+        "--embedding",
+        action="append",
+        type=parse_embedding,
+        metavar="[NAME=]FILE|URL",
+        help="a textual-inversion embedding (.pt, .bin, .safetensors) that NAME in a prompt stands "
+        f"for; may be given several times (default: {otherwise})",
     )
 
 

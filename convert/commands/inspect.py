@@ -134,6 +134,10 @@ def _inspect_bundle(path: Path, *, progress: bool) -> Result:
         f"  {name}: {component.graph}, {component.dtype}"
         for name, component in manifest.components.items()
     ]
+    lines += [
+        f"  embedding {name}: {spec.vectors} vectors, sha256 {spec.source_sha256}"
+        for name, spec in manifest.embeddings.items()
+    ]
     lines += [f"  {line}" for line in _provenance(manifest)]
     stale = stale_bundle(bundle, progress=progress)
     value: dict[str, Json] = {"manifest": asdict(manifest), "stale": [*stale]}

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from convert.commands.export import describe_dtype_reasons
-from convert.commands.export_arguments import add_export_arguments, merge_export_arguments
+from convert.commands.export_arguments import (
+    add_embedding_argument,
+    add_export_arguments,
+    merge_export_arguments,
+)
 from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
 from convert.commands.verify import add_pictures_argument, describe_parity, fused_sibling
 from convert.recipe import DEFAULT, load_recipe
@@ -51,6 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_lora_arguments(parser)
     add_export_arguments(parser, otherwise="the recipe's")
+    add_embedding_argument(parser, otherwise="the recipe's")
     add_pictures_argument(parser)
     add_common_arguments(parser)
     parser.set_defaults(command=run)
@@ -72,6 +77,7 @@ def run(options: argparse.Namespace) -> Result:
         weights=options.weights,
         text_encoder_weights=options.text_encoder_weights,
         export=merge_export_arguments(options, recipe.export),
+        embeddings=options.embedding,
         pictures=options.pictures,
         allow_unmatched=options.allow_unmatched,
         progress=not options.quiet,

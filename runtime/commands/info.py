@@ -89,6 +89,9 @@ def run(options: argparse.Namespace) -> Result:
             "fixed": dict(fixed_sizes(manifest)),
             "presets": list(manifest.presets),
             "defaults": dataclasses.asdict(manifest.defaults),
+            "embeddings": {
+                name: dataclasses.asdict(spec) for name, spec in manifest.embeddings.items()
+            },
             "trained_tags": {name: dict(tags) for name, tags in manifest.trained_tags.items()},
             "backends": dict(backends),
             "auto": automatic,
@@ -114,6 +117,9 @@ def _look(manifest: "Manifest") -> list[str]:
     ]
     if manifest.presets:
         lines.append(f"presets  {', '.join(manifest.presets)}")
+    lines += [
+        f"embedding  {name}, {spec.vectors} tokens" for name, spec in manifest.embeddings.items()
+    ]
     lines += [
         f"trained tags of {name}  {', '.join(tags)}" for name, tags in manifest.trained_tags.items()
     ]

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from convert import sources
-from convert.sources import find_base, find_lora, place_base, place_lora
+from convert.sources import find_base, find_file, place_base, place_lora
 from engines.errors import InputError
 
 WEIGHTS = (
@@ -96,7 +96,7 @@ def test_a_lora_s_path_is_no_hub_id(tmp_path: Path) -> None:
 
 def test_missing_paths_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no LoRA file at .*gone.*Check the path"):
-        find_lora(str(tmp_path / "gone.safetensors"), "")
+        find_file(str(tmp_path / "gone.safetensors"), "")
     with pytest.raises(InputError, match=r"no base model at .*gone.*Check the path"):
         find_base(str(tmp_path / "gone"))
 

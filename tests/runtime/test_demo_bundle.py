@@ -18,6 +18,7 @@ from runtime.png import read_record
 from runtime.prompt import parse_prompt
 from runtime.prompt_plan import PromptPlanner
 from runtime.text import PromptEncoder
+from runtime.textual_inversion import EmbeddingVocabulary
 from runtime.tokenizer import ClipTokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def test_embeddings_are_those_of_transformers(
     demo_bundle_fp32: Path, theirs: Any, prompt: str, clip_skip: int
 ) -> None:
     bundle = open_bundle(demo_bundle_fp32)
-    tokenizer = ClipTokenizer.open(bundle.path / layout.TOKENIZER_FILE)
+    tokenizer = EmbeddingVocabulary(ClipTokenizer.open(bundle.path / layout.TOKENIZER_FILE), {})
     backend = choose_backend("cpu", bundle).backend
     with backend.open_session(bundle, layout.TEXT_ENCODER) as session:
         plan = PromptPlanner(tokenizer).plan(prompt, "", 1, 1.0, clip_skip)
