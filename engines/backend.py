@@ -54,6 +54,8 @@ class Choice:
 
 
 _BACKENDS = {
+    "tensorrt": "engines.backends.tensorrt:BACKEND",
+    "tensorrt-rtx": "engines.backends.tensorrt_rtx:BACKEND",
     "cuda": "engines.backends.cuda:BACKEND",
     "cuda-graph": "engines.backends.cuda:BACKEND_WITH_GRAPHS",
     "ort-tensorrt-rtx": "engines.backends.ort_tensorrt_rtx:BACKEND",
