@@ -40,10 +40,12 @@ def test_auto_takes_openvino_for_a_large_unet() -> None:
 
 
 def test_auto_gives_a_reason_that_several_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("cuda.CudaBackend", "cpu.CpuBackend"):
+    for kind in ("trt.TensorRtBackend", "cuda.CudaBackend", "cpu.CpuBackend"):
         monkeypatch.setattr(f"engines.backends.{kind}.unavailable", lambda *_: "it is Monday")
     monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
-    with pytest.raises(BackendError, match=r"here: not cuda, cpu: it is Monday; not openvino: the"):
+    with pytest.raises(
+        BackendError, match=r"here: not .*tensorrt-rtx, cuda, cpu: it is Monday; not op"
+    ):
         backend.choose_backend("auto", _bundle(1_700_000_000))
 
 
