@@ -4,8 +4,6 @@ A plan is a JSON text (see `plan_text`). As in TensorRT, what is refused returns
 is logged; what would crash is a `StandInError`.
 """
 
-import enum
-import hashlib
 import json
 import weakref
 from collections.abc import Callable, Sequence
@@ -17,47 +15,21 @@ import numpy as np
 from engines.plans import Profile
 from tests.engines.backends.graph_runner import GraphRunner, open_graph
 from tests.engines.backends.stand_in_cuda import GARBAGE, Operation, StandInCuda, StandInError
+from tests.engines.backends.stand_in_names import (
+    AllocationStrategy,
+    GraphStrategy,
+    KernelStrategy,
+    Severity,
+    StandInLogger,
+    TensorIOMode,
+)
+from tests.engines.backends.stand_in_refit import (
+    StandInParserRefitter,
+    StandInRefitter,
+    graph_digest,
+)
 
 Shape = tuple[int, ...]
-
-
-class Severity(enum.IntEnum):
-    """`ILogger.Severity`."""
-
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    VERBOSE = 4
-
-
-class StandInLogger:
-    """`ILogger`, to be subclassed."""
-
-    ERROR = Severity.ERROR
-    WARNING = Severity.WARNING
-
-    def log(self, severity: Any, msg: str) -> None:
-        raise NotImplementedError
-
-
-class TensorIOMode(enum.Enum):
-    INPUT = 1
-    OUTPUT = 2
-
-
-class AllocationStrategy(enum.Enum):
-    USER_MANAGED = 2
-
-
-class GraphStrategy(enum.Enum):
-    DISABLED = 0
-    WHOLE_GRAPH_CAPTURE = 1
-
-
-class KernelStrategy(enum.Enum):
-    LAZY = 0
-    EAGER = 1
 
 
 def plan_text(
@@ -88,7 +60,7 @@ def plan_text(
     content = {
         "plan": "stand-in",
         "graph": str(graph),
-        "sha256": _digest(graph),
+        "sha256": graph_digest(graph),
         "profiles": shapes,
         "stripped": stripped,
         "streamable": streamable,
@@ -376,56 +348,6 @@ class Execution(Operation):
         cuda.counts["executions"] += 1
 
 
-class StandInRefitter:
-    """`Refitter`."""
-
-    def __init__(self, engine: StandInEngine, logger: Any) -> None:
-        self.engine, self.logger = engine, logger
-        self.read = False
-
-    def get_missing_weights(self) -> list[str]:
-        return list(self.engine.plan["missing"])
-
-    def refit_cuda_engine(self) -> bool:
-        if not self.read or self.get_missing_weights():
-            self.logger.log(Severity.ERROR, "weights are missing")
-            return False
-        self.engine.has_weights = True
-        return True
-
-
-class StandInParserRefitter:
-    """`OnnxParserRefitter`: takes the graph that the plan was built from, and no other."""
-
-    def __init__(self, refitter: StandInRefitter, logger: Any) -> None:
-        self._refitter = refitter
-        self._errors: list[str] = []
-
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def refit_from_file(self, model: str) -> bool:
-        if _digest(Path(model)) != self._refitter.engine.plan["sha256"]:
-            self._errors.append("a weight has another shape")
-            return False
-        self._refitter.read = True
-        return True
-
-    def get_error(self, index: int) -> Any:
-        message = self._errors[index]
-
-        class Error:
-            def desc(self) -> str:
-                return message
-
-        return Error()
-
-
 def working_size(shapes: Any) -> int:
     """How much working memory a run with inputs of these shapes takes."""
     return 1000 + 3 * sum(int(np.prod(shape)) for shape in shapes)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
