@@ -64,7 +64,11 @@ class SourcePicture:
         Raises:
             InputError: the file cannot be read, is no picture, or has too many pixels.
         """
-        image = _read(path)
+        return cls.from_image(_read(path))
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> Self:
+        """Take a decoded picture; what is transparent becomes white."""
         if image.has_transparency_data:
             image = image.convert("RGBA")
             ground = Image.new("RGBA", image.size, _BACKGROUND)
@@ -78,7 +82,11 @@ class SourcePicture:
         Raises:
             InputError: the file cannot be read, is no picture, or has too many pixels.
         """
-        image = _read(path)
+        return cls.mask_from_image(_read(path))
+
+    @classmethod
+    def mask_from_image(cls, image: Image.Image) -> Self:
+        """Take a decoded mask: its transparency where it has any, else how light it is."""
         if image.has_transparency_data:
             alpha = image.convert("RGBA").getchannel("A")
             if alpha.getextrema() != (255, 255):

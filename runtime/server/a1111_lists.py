@@ -4,9 +4,11 @@ import resource
 
 from engines.identity import Json
 from engines.manifest import Manifest
+from runtime.hires import LATENT_UPSCALERS
 from runtime.lora_tags import baked_loras
+from runtime.resize import FILTERS
 from runtime.samplers.catalogue import AUTOMATIC, SAMPLERS
-from runtime.server.a1111_bodies import model_title
+from runtime.server.a1111_requests import model_title
 
 Items = list[dict[str, Json]]
 
@@ -35,6 +37,25 @@ def schedulers() -> Items:
         }
         for name in (AUTOMATIC, *names)
     ]
+
+
+def upscalers() -> Items:
+    """What a second pass enlarges pictures with."""
+    return [
+        {
+            "name": name.title(),
+            "model_name": None,
+            "model_path": None,
+            "model_url": None,
+            "scale": 4,
+        }
+        for name in FILTERS
+    ]
+
+
+def latent_upscale_modes() -> Items:
+    """What it enlarges latents with."""
+    return [{"name": name.capitalize()} for name in LATENT_UPSCALERS]
 
 
 def models(manifest: Manifest) -> Items:

@@ -22,7 +22,8 @@ from runtime.metadata import PARAMETERS_KEY, Origin, format_parameters, parse_pa
 from runtime.request import Request as PictureRequest
 from runtime.request import Settings
 from runtime.server import a1111_lists as lists
-from runtime.server.a1111_bodies import Txt2ImgBody, check_model, read_txt2img
+from runtime.server.a1111_bodies import CommonBody, Img2ImgBody, Txt2ImgBody
+from runtime.server.a1111_requests import check_model, read_img2img, read_txt2img
 from runtime.server.given_pictures import decode_base64, open_picture
 from runtime.server.jobs import Job
 from runtime.server.service import Service
@@ -50,7 +51,7 @@ def a1111_router(service: Service) -> APIRouter:
     manifest = service.manifest
     active: defaultdict[str, list[Job]] = defaultdict(list)
 
-    async def make(request: PictureRequest, body: BaseModel, http: Request) -> GenerationAnswer:
+    async def make(request: PictureRequest, body: CommonBody, http: Request) -> GenerationAnswer:
         client = http.state.client
         job = await service.submit(request, client, previews=True)
         active[client].append(job)
@@ -61,10 +62,9 @@ def a1111_router(service: Service) -> APIRouter:
             if not active[client]:
                 del active[client]
         made = [(job.settings[i], png) for i, png in sorted(status.pictures.items())]
-        sent = getattr(body, "send_images", True)
         return GenerationAnswer(
-            images=[base64.b64encode(png).decode() for _, png in made] if sent else [],
-            parameters=body.model_dump(),
+            images=[base64.b64encode(png).decode() for _, png in made] if body.send_images else [],
+            parameters=body.model_dump(exclude={"init_images", "mask"}),
             info=json.dumps(_info(service, [settings for settings, _ in made], job)),
         )
 
@@ -72,6 +72,13 @@ def a1111_router(service: Service) -> APIRouter:
     async def txt2img(body: Txt2ImgBody, http: Request) -> GenerationAnswer:
         """Make pictures, and answer when they are finished."""
         return await make(read_txt2img(body, manifest), body, http)
+
+    @router.post("/img2img")
+    async def img2img(body: Img2ImgBody, http: Request) -> GenerationAnswer:
+        """Change a picture, or a part of it, and answer when that is finished."""
+        most = service.settings.max_pixels
+        request = await run_in_threadpool(read_img2img, body, manifest, most)
+        return await make(request, body, http)
 
     @router.get("/progress")
     async def progress(http: Request, skip_current_image: bool = False) -> dict[str, Any]:
@@ -130,6 +137,8 @@ def a1111_router(service: Service) -> APIRouter:
     for name, value in {
         "samplers": lists.samplers(),
         "schedulers": lists.schedulers(),
+        "upscalers": lists.upscalers(),
+        "latent-upscale-modes": lists.latent_upscale_modes(),
         "sd-models": lists.models(manifest),
         "loras": lists.loras(manifest),
         "prompt-styles": lists.styles(manifest),
@@ -186,7 +195,7 @@ def _info(service: Service, made: list[Settings], job: Job) -> dict[str, Json]:
         "sd_model_hash": manifest.identity[:10],
         "sd_vae_name": None,
         "sd_vae_hash": None,
-        "denoising_strength": None,
+        "denoising_strength": _strength(first),
         "extra_generation_params": {"Schedule type": first.schedule},
         "index_of_first_image": 0,
         "infotexts": [format_parameters(settings, origin) for settings in made],
@@ -196,6 +205,11 @@ def _info(service: Service, made: list[Settings], job: Job) -> dict[str, Json]:
         "is_using_inpainting_conditioning": False,
         "version": f"fracture-sd {origin.version}",
     }
+
+
+def _strength(settings: Settings) -> float | None:
+    changed = settings.init or settings.hires
+    return None if changed is None else changed.strength
 
 
 def _progress(jobs: list[Job], *, with_picture: bool) -> dict[str, Any]:

@@ -4,45 +4,22 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from runtime.request import Request as PictureRequest
 from runtime.samplers.catalogue import SAMPLERS
 from runtime.server.faults import Fault, FaultError, Kind
+from runtime.server.job_bodies import JobBody, read_job
 from runtime.server.jobs import Job, State, Status
 from runtime.server.scheduler import Priority
 from runtime.server.service import Service
 from runtime.server.sse import format_event, stream_events
 
 PREFIX = "/v1/jobs"
-
-
-class JobBody(BaseModel):
-    """What is asked for. What is left out is the bundle's default, or chance for the seed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: str = Field(description="text in the webui's grammar")
-    negative: str | None = Field(None, description="what the picture should not show")
-    preset: str | None = Field(None, description="one of the bundle's presets, or none")
-    seed: int | None = Field(None, description="of the first picture; the next have the next")
-    steps: int | None = None
-    cfg: float | None = Field(None, description="the guidance scale")
-    sampler: str | None = None
-    schedule: str | None = None
-    width: int | None = None
-    height: int | None = None
-    clip_skip: int = 1
-    count: int = Field(1, description="how many pictures")
-    priority: Literal["high", "normal", "low"] = "normal"
-    deadline: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="seconds after which nobody needs it"
-    )
-    previews: bool = Field(False, description="whether the events show the pictures in progress")
 
 
 class PictureView(BaseModel):
@@ -106,9 +83,9 @@ def jobs_router(service: Service) -> APIRouter:
     @router.post(PREFIX, status_code=202)
     async def submit(body: JobBody, http: Request, response: Response) -> JobView:
         """Queue a job."""
-        fields = body.model_dump(exclude={"priority", "deadline", "previews"})
+        request = await run_in_threadpool(read_job, body, service.settings.max_pixels)
         job = await service.submit(
-            PictureRequest(**fields),
+            request,
             http.state.client,
             priority=Priority[body.priority.upper()],
             deadline=body.deadline,

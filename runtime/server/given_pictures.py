@@ -5,10 +5,13 @@ import binascii
 import io
 import re
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
 from engines.errors import InputError
+from runtime.resize import resize
+from runtime.source_picture import SourcePicture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -51,6 +54,7 @@ def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
                 f"{name} has {width}x{height} pixels: this server takes {max_pixels} at most."
             )
         picture.load()
+        return ImageOps.exif_transpose(picture)
     except DecompressionBombError:
         raise InputError(
             f"{name} has too many pixels: this server takes {max_pixels} at most."
@@ -59,4 +63,35 @@ def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
         raise InputError(
             f"{name} cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}: {error}."
         ) from error
-    return picture
+
+
+def read_picture(text: str, name: str, max_pixels: int) -> SourcePicture:
+    """The picture in base64 text, turned as its camera says; what is transparent is white.
+
+    Raises:
+        InputError: as `decode_base64` and `open_picture`.
+    """
+    return SourcePicture.from_image(open_picture(decode_base64(text, name), name, max_pixels))
+
+
+def read_mask(text: str, name: str, max_pixels: int) -> SourcePicture:
+    """The mask in base64 text: its transparency where it has any, else how light it is.
+
+    Raises:
+        InputError: as `decode_base64` and `open_picture`.
+    """
+    return SourcePicture.mask_from_image(open_picture(decode_base64(text, name), name, max_pixels))
+
+
+def as_large_as(mask: SourcePicture, picture: SourcePicture) -> SourcePicture:
+    """A mask stretched to its picture's size."""
+    pixels = mask.loaded("Inpainting")
+    return SourcePicture.of(resize(pixels, picture.width, picture.height))
+
+
+def mask_of_transparency(image: Image.Image) -> SourcePicture | None:
+    """OpenAI's mask: what is fully transparent is painted; None where nothing is transparent."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return SourcePicture.of(255 - alpha) if (alpha < 255).any() else None

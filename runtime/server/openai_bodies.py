@@ -6,15 +6,24 @@ that would change the picture are done or refused. `negative_prompt`, `seed`, `s
 that nobody knows are refused, as OpenAI does.
 """
 
+import dataclasses
 import re
 from typing import Literal
 
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from engines.errors import SettingError
 from engines.manifest import Manifest
+from runtime.init_settings import InitSettings, MaskSettings
 from runtime.request import Request
+from runtime.resize import CROP
 from runtime.server.faults import Fault, FaultError, Kind
+from runtime.server.given_pictures import mask_of_transparency
+from runtime.source_picture import SourcePicture
+
+VARIATION_STRENGTH = 0.6
+"""How much a picture changes where neither a mask nor a strength says it."""
 
 MOST = 10
 """Pictures of one request, as OpenAI has it."""
@@ -53,6 +62,50 @@ class GenerationBody(CommonBody):
     """`POST /v1/images/generations`."""
 
     prompt: str
+
+
+class ChangeBody(CommonBody):
+    """The fields, beside the pictures, of `POST /v1/images/edits` and `/v1/images/variations`.
+
+    `strength` is ours. The default is all of it where a mask says what is painted.
+    """
+
+    prompt: str = ""
+    strength: float | None = None
+    input_fidelity: Literal["high", "low"] | None = Field(None, description="without effect")
+
+
+def read_change(
+    body: ChangeBody, image: Image.Image, mask: Image.Image | None, manifest: Manifest
+) -> Request:
+    """What a request to change a picture means.
+
+    What is fully transparent in the mask is painted; without a mask, in the picture itself.
+
+    Raises:
+        FaultError: the model is another.
+        SettingError: it asks for something that is not here, or the mask does not fit.
+    """
+    request = read_common(body, body.prompt, manifest)
+    painted = mask_of_transparency(image if mask is None else mask)
+    if painted is None and mask is not None:
+        raise SettingError("mask: nothing in it is transparent; what is transparent is painted.")
+    strength = body.strength
+    if strength is None:
+        strength = VARIATION_STRENGTH if painted is None else 1.0
+    init = InitSettings(
+        # what the mask leaves shows through, whatever its colour there
+        picture=SourcePicture.from_image(image if mask is not None else _opaque(image)),
+        strength=strength,
+        resize=CROP,
+        mask=None if painted is None else MaskSettings(painted),
+    )
+    return dataclasses.replace(request, init=init)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The colours as they are, transparent or not."""
+    return image.convert("RGBA").convert("RGB") if image.has_transparency_data else image
 
 
 def read_common(body: CommonBody, prompt: str, manifest: Manifest) -> Request:

@@ -116,6 +116,13 @@ class Scheduler:
         self._running.remove(ticket)
         self._denoised.append(ticket)
 
+    def resume(self, ticket: Ticket) -> None:
+        """Let a picture that was finished with be denoised again, for it has a second pass.
+
+        It does not wait again, even where that makes one more than there are slots.
+        """
+        self._running.append(ticket)
+
     def next_action(self, now: float) -> Action | None:
         """What to do now, or None where nothing is to be done; the caller does it.
 

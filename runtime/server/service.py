@@ -11,6 +11,7 @@ from starlette.requests import Request as HttpRequest
 
 from engines.errors import SettingError
 from engines.manifest import Manifest
+from runtime.hires import HiresSettings
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
 from runtime.samplers.table import Table
@@ -104,10 +105,9 @@ class Service:
                     retry_after=_RETRY_WHILE_DRAINING,
                 )
             )
-        settings, tables = await run_in_threadpool(self._prepare, request)
+        settings, tables, rows = await run_in_threadpool(self._prepare, request)
         now = time.monotonic()
         seconds = min(deadline or self.settings.deadline, self.settings.deadline)
-        rows = [table.rows for table in tables]
         job = Job(client, settings, rows, priority, created=now, deadline=now + seconds)
         job.wants_previews = previews
         self.worker.submit(job, tables)
@@ -171,7 +171,7 @@ class Service:
         ):
             await asyncio.sleep(_TICK)
 
-    def _prepare(self, request: Request) -> tuple[list[Settings], list[Table]]:
+    def _prepare(self, request: Request) -> tuple[list[Settings], list[Table], list[int]]:
         """In a thread: the table of a thousand steps takes its time."""
         faults = self._faults_of(request)
         if not faults:
@@ -180,7 +180,8 @@ class Service:
         if faults:
             raise SettingError("; ".join(faults) + ".")
         table = self.pipeline.table(settings[0])
-        return settings, [table] * len(settings)
+        rows = table.rows + self.pipeline.rows_to_follow(settings[0])
+        return settings, [table] * len(settings), [rows] * len(settings)
 
     def _faults_of(self, request: Request) -> list[str]:
         limits, faults = self.settings, []
@@ -198,15 +199,19 @@ class Service:
 
     def _faults_of_picture(self, picture: Settings) -> list[str]:
         limits, faults = self.settings, []
-        if picture.steps > limits.max_steps:
-            faults.append(
-                f"{picture.steps} steps are too many: this server takes {limits.max_steps}"
-            )
-        if picture.width * picture.height > limits.max_pixels:
-            faults.append(
-                f"{picture.width}x{picture.height} is too large: this server makes "
-                f"{limits.max_pixels} pixels at most"
-            )
+        passes: list[Settings | HiresSettings] = [picture]
+        if picture.hires is not None:
+            passes.append(picture.hires)
+        for each in passes:
+            if each.steps > limits.max_steps:
+                faults.append(
+                    f"{each.steps} steps are too many: this server takes {limits.max_steps}"
+                )
+            if each.width * each.height > limits.max_pixels:
+                faults.append(
+                    f"{each.width}x{each.height} is too large: this server makes "
+                    f"{limits.max_pixels} pixels at most"
+                )
         return faults
 
     async def _wait_for_end(self, job: Job) -> None:

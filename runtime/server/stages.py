@@ -5,15 +5,19 @@ reads.
 """
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from engines.errors import BackendError, InternalError, OutOfMemoryError
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
+from runtime.request import Settings
 from runtime.samplers.table import Table
 from runtime.server.capacity import ENTRIES, Capacity, measure_capacity, warm_up
 from runtime.server.jobs import Job
@@ -29,7 +33,17 @@ _PACE = 0.1
 
 @dataclass(eq=False)
 class Run:
-    """One picture of a job on its way through the stages; `slot` is there once it has begun."""
+    """One picture of a job on its way through the stages.
+
+    Attributes:
+        job: whose picture it is.
+        index: which of the job's.
+        table: the sampler's, of its first pass.
+        ticket: its place in the queue.
+        slot: its run in the denoiser, once it has begun.
+        began: when that was, on the monotonic clock.
+        stopped: whether it is finished as it is, before its last row.
+    """
 
     job: Job
     index: int
@@ -37,6 +51,13 @@ class Run:
     ticket: Ticket
     slot: Slot | None = None
     began: float = 0.0
+    stopped: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """What it is made of; one that is stopped has no second pass."""
+        settings = self.job.settings[self.index]
+        return dataclasses.replace(settings, hires=None) if self.stopped else settings
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,11 @@ class Row:
 
     finished: list[Run] = field(default_factory=list)
     failed: list[tuple[Run, Exception]] = field(default_factory=list)
+
+
+def _cost_of_slot(slot: Slot) -> float:
+    """As `cost_of_row`, for latents an eighth as wide and high as the picture."""
+    return float(np.prod(slot.latents.shape[1:])) / 8**2
 
 
 def cost_of_row(width: int, height: int) -> float:
@@ -115,9 +141,8 @@ class Stages:
             self._metrics.stage.labels("wait").observe(run.began - run.job.created)
             try:
                 with self._calling("text"):
-                    ahead = (other.job.settings[other.index] for other in runs[i + 1 :])
-                    settings = run.job.settings[run.index]
-                    run.slot = self._pipeline.start(settings, run.table, ahead)
+                    ahead = (other.settings for other in runs[i + 1 :])
+                    run.slot = self._pipeline.start(run.settings, run.table, ahead)
             except Exception as error:  # it ends this job, not the worker
                 self._lower_if_short_of_memory(error)
                 failed.append((run, error))
@@ -130,7 +155,7 @@ class Stages:
         """Advance every run by one row, unless its call fails."""
         denoiser, row = self._pipeline.denoiser, Row()
         began = time.monotonic()
-        cost = sum(run.ticket.cost / run.table.rows for run in self._running.values())
+        cost = sum(_cost_of_slot(slot) for slot in self._running)
         try:
             with self._calling("denoise", timed=False):
                 finished = denoiser.advance()
@@ -158,8 +183,8 @@ class Stages:
         if run.slot is not None and self._running.pop(run.slot, None) is not None:
             self._pipeline.denoiser.remove(run.slot)
 
-    def finish(self, run: Run) -> Picture:
-        """Decode a run that has left the denoiser.
+    def finish(self, run: Run) -> Picture | None:
+        """Decode a run that has left the denoiser; None where it goes on with a second pass.
 
         Raises:
             BackendError: the engine fails, or the model overflowed.
@@ -168,10 +193,16 @@ class Stages:
             raise InternalError("a run that never began cannot be decoded")
         try:
             with self._calling("decode"):
-                return self._pipeline.finish(run.slot.latents, run.job.settings[run.index])
+                following = self._pipeline.resume(run.slot.latents, run.settings)
+                if following is None:
+                    return self._pipeline.finish(run.slot.latents, run.settings)
         except Exception as error:
             self._lower_if_short_of_memory(error)
             raise
+        run.slot = following
+        self._running[following] = run
+        self._pipeline.denoiser.add(following)
+        return None
 
     def close(self) -> None:
         """Release the engines."""

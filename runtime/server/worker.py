@@ -78,14 +78,12 @@ class Worker:
 
         Args:
             job: a new one.
-            tables: the sampler's table of each of its pictures.
+            tables: the sampler's table of each of its pictures, for the first pass.
 
         Raises:
             FaultError: the queue is full, or the server is stopping.
         """
-        runs = [
-            Run(job, index, table, _ticket(job, index, table)) for index, table in enumerate(tables)
-        ]
+        runs = [Run(job, index, table, _ticket(job, index)) for index, table in enumerate(tables)]
         with self._changed:
             if self._stopping:
                 raise FaultError(Fault(Kind.UNAVAILABLE, "The server is stopping."))
@@ -236,6 +234,10 @@ class Worker:
         except Exception as error:  # it ends this job, not the worker
             self._fail(run, error)
             return
+        if picture is None:
+            with self._changed:
+                self._scheduler.resume(run.ticket)
+            return
         self._forget(run)
         self._metrics.pictures.inc()
         self._png.submit(self._deliver, run.job, run.index, picture)
@@ -273,6 +275,7 @@ class Worker:
         for job, only_current in stops:
             for run in [run for run in self._runs.values() if run.job is job]:
                 if run.slot is not None and run.ticket in self._scheduler.running:
+                    run.stopped = True
                     self._stages.leave(run)
                     self._scheduler.mark_denoised(run.ticket)
                 elif run.ticket in self._scheduler.waiting and not only_current:
@@ -297,7 +300,9 @@ class Worker:
         return max(1, math.ceil(pictures * mean * self._stages.seconds_per_cost))
 
 
-def _ticket(job: Job, index: int, table: Table) -> Ticket:
+def _ticket(job: Job, index: int) -> Ticket:
+    """Its cost is that of all its rows, as if they were of its last size."""
     settings = job.settings[index]
-    cost = table.rows * cost_of_row(settings.width, settings.height)
+    last = settings.hires or settings
+    cost = job.rows[index] * cost_of_row(last.width, last.height)
     return Ticket(job.id, job.client, job.priority, cost, job.created)
