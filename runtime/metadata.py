@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +76,16 @@ class Parameters:
     fields: dict[str, str]
 
 
-def format_parameters(settings: Settings, origin: Origin) -> str:
-    """The webui's text for a picture. `RNG` tells the webui where the noise came from."""
+def format_parameters(
+    settings: Settings, origin: Origin, more: Mapping[str, str] | None = None
+) -> str:
+    """The webui's text for a picture. `RNG` tells the webui where the noise came from.
+
+    Args:
+        settings: the picture's.
+        origin: likewise.
+        more: fields of another kind.
+    """
     fields = {
         "Steps": str(settings.steps),
         "Sampler": settings.sampler,
@@ -93,6 +102,7 @@ def format_parameters(settings: Settings, origin: Origin) -> str:
         fields["Clip skip"] = str(settings.clip_skip)
     fields |= _sampling_fields(settings)
     fields |= _noise_fields(settings.noise)
+    fields |= more or {}
     fields["Version"] = f"{RECORD_KEY} {origin.version}"
     lines = [settings.prompt]
     if settings.negative:

@@ -7,55 +7,95 @@ from pathlib import Path
 from engines.errors import OutputError, SettingError
 from engines.publish import publish_file
 
-SUFFIX = ".png"
-_OTHER_PICTURES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".tif", ".tiff", ".webp"})
-_NUMBER = re.compile(r"(\d+)-\d+\.png")
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+_OTHER_PICTURES = frozenset({".avif", ".bmp", ".gif", ".tif", ".tiff"})
+_NUMBER = re.compile(r"(\d+)-(?:\d+|sheet)\.(?:png|jpg|webp)")
 
 
 class PictureOutput:
-    """Writes PNG files to a file or directory that was checked before any work was done.
+    """Writes picture files to a file or directory that was checked before any work was done.
 
-    In a directory, files are named `NUMBER-SEED.png`, numbered on from the highest there is.
+    In a directory, files are named `NUMBER-SEED.SUFFIX`, numbered on from the highest there is,
+    and sheets of them `NUMBER-sheet.SUFFIX`. A file is one picture, or only the sheet.
+
+    Attributes:
+        kind: Pillow's name of the format.
+        to_directory: whether there is a file for every picture.
     """
 
-    def __init__(self, path: Path, *, count: int, force: bool) -> None:
-        """Prepare to write `count` pictures to `path`: a file if it ends in .png.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        count: int,
+        force: bool,
+        kind: str | None = None,
+        sheet: bool = False,
+    ) -> None:
+        """Prepare to write to `path`: a file if it ends in .png, .jpg, .jpeg or .webp.
+
+        Args:
+            path: where to.
+            count: of pictures.
+            force: replace a file.
+            kind: Pillow's name of the format of files in a directory; by default PNG.
+            sheet: whether there will be one.
 
         Raises:
             SettingError: `path` names a file of another kind, or one file for several pictures.
             OutputError: the file exists and may not be replaced, or the place cannot be written.
         """
+        suffix = path.suffix.lower()
         self._path = path
-        self._to_directory = path.is_dir() or path.suffix.lower() != SUFFIX
-        if self._to_directory:
-            if path.suffix.lower() in _OTHER_PICTURES:
-                raise SettingError(f"--out {path}: pictures are PNG; give a name ending in .png.")
+        self.to_directory = path.is_dir() or suffix not in _FORMATS
+        if self.to_directory:
+            self.kind = kind or "PNG"
+            if suffix in _OTHER_PICTURES:
+                raise SettingError(
+                    f"--out {path}: pictures are PNG, JPEG or WebP; give a name ending in .png, "
+                    ".jpg or .webp."
+                )
             if path.exists() and not path.is_dir():
                 raise OutputError(f"{path} is a file; give a directory or a name ending in .png.")
         else:
-            if count > 1:
+            self.kind = _FORMATS[suffix]
+            if kind not in (None, self.kind):
+                raise SettingError(f"--out {path} is no {kind} file; leave --format out.")
+            if count > 1 and not sheet:
                 raise SettingError(
                     f"--out {path} is one file, but there are {count} pictures; give a directory."
                 )
             if path.exists() and not force:
                 raise OutputError(f"{path} exists already. Add --force to replace it.")
-        _check_writable(path if self._to_directory else path.parent)
+        _check_writable(path if self.to_directory else path.parent)
 
-    def write(self, png: bytes, seed: int) -> Path:
+    def write(self, file: bytes, seed: int) -> Path:
         """Write one picture whole or not at all, and return where it is.
 
         Raises:
             OutputError: the place cannot be written.
         """
-        target = self._path / self._new_name(seed) if self._to_directory else self._path
+        return self._publish(file, str(seed))
+
+    def write_sheet(self, file: bytes) -> Path:
+        """Likewise for a sheet of several.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        return self._publish(file, "sheet")
+
+    def _publish(self, file: bytes, name: str) -> Path:
+        target = self._path / self._new_name(name) if self.to_directory else self._path
         with publish_file(target) as partial:
-            partial.write_bytes(png)
+            partial.write_bytes(file)
         return target
 
-    def _new_name(self, seed: int) -> str:
+    def _new_name(self, name: str) -> str:
         names = [file.name for file in self._path.iterdir()] if self._path.is_dir() else []
-        taken = [int(match[1]) for name in names if (match := _NUMBER.fullmatch(name))]
-        return f"{max(taken, default=0) + 1:05}-{seed}{SUFFIX}"
+        taken = [int(match[1]) for each in names if (match := _NUMBER.fullmatch(each))]
+        return f"{max(taken, default=0) + 1:05}-{name}{_SUFFIXES[self.kind]}"
 
 
 def _check_writable(directory: Path) -> None:

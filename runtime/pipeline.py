@@ -46,6 +46,7 @@ class Pipeline:
     Attributes:
         bundle: the opened bundle.
         choice: the backend, and why it was taken.
+        origin: what pictures say about where they were made.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, max_batch: int | None = None) -> None:
@@ -56,7 +57,7 @@ class Pipeline:
         self._max_batch = min(wanted, self._limits.most(layout.UNET, "batch") or wanted)
         self._sessions: list[Session] = []
         manifest = bundle.manifest
-        self._origin = Origin(manifest.name, manifest.identity, choice.backend.name)
+        self.origin = Origin(manifest.name, manifest.identity, choice.backend.name)
 
     @classmethod
     def open(cls, path: Path, backend: str = AUTO, max_batch: int | None = None) -> Self:
@@ -267,7 +268,7 @@ class Pipeline:
         Raises:
             BackendError: the engine fails, or the model overflows.
         """
-        return Picture(self._passes.finish(settings, latents), settings, self._origin)
+        return Picture(self._passes.finish(settings, latents), settings, self.origin)
 
 
 def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:

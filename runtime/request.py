@@ -122,7 +122,7 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     settings = Settings(
         prompt=strip_lora_tags(prompt, baked).strip(),
         negative=strip_lora_tags(negative, baked).strip(),
-        seed=secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed,
+        seed=random_seed() if request.seed is None else request.seed,
         steps=steps,
         cfg=float(defaults.cfg if request.cfg is None else request.cfg),
         sampler=sampler.name,
@@ -163,13 +163,18 @@ def _size(request: Request, manifest: Manifest) -> tuple[int, int]:
     )
 
 
+def random_seed() -> int:
+    """A seed by chance, as long as the webui's are."""
+    return secrets.randbelow(_RANDOM_SEEDS)
+
+
 def _noise(asked: NoiseSettings) -> NoiseSettings:
     """A strength of 0 needs no subseed, any other one does."""
     subseed = asked.subseed
     if not asked.subseed_strength:
         subseed = None
     elif subseed is None:
-        subseed = secrets.randbelow(_RANDOM_SEEDS)
+        subseed = random_seed()
     return dataclasses.replace(asked, subseed=subseed)
 
 

@@ -1,29 +1,30 @@
-"""`runtime generate`: prompts to PNG files."""
+"""`runtime generate`: prompts to picture files."""
 
 import argparse
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from engines.backend import AUTO, backend_names
 from engines.console import Result, add_common_arguments
 from runtime.commands.bundle_option import add_bundle_argument, find_bundle
-from runtime.commands.hires_options import add_hires_arguments, read_hires_settings
-from runtime.commands.init_options import add_init_arguments, read_init_settings
-from runtime.commands.sampling_options import (
-    add_sampling_arguments,
-    read_guidance_settings,
-    read_stochasticity,
-)
-from runtime.commands.seed_options import add_seed_arguments, read_noise_settings
-from runtime.commands.size_option import size
+from runtime.commands.hires_options import add_hires_arguments
+from runtime.commands.init_options import add_init_arguments
+from runtime.commands.output_options import add_output_arguments, open_output, quality
+from runtime.commands.progress import Progress
+from runtime.commands.request_options import add_request_arguments, read_requests, read_source
+from runtime.commands.sampling_options import add_sampling_arguments
+from runtime.commands.seed_options import add_seed_arguments
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from collections.abc import Sequence
 
-    from runtime.init_settings import InitSettings
-    from runtime.request import Request
+    from runtime.outputs import PictureOutput
+    from runtime.pipeline import Pipeline
+    from runtime.png import Picture
+    from runtime.request import Settings
+    from runtime.sheet_axes import Sheet
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,69 +32,45 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "generate",
         help="make pictures from prompts",
-        description="Make pictures from prompts, as PNG files that say how they were made.",
+        description="Make pictures from prompts, as files that say how they were made.",
     )
-    parser.add_argument(
-        "prompts",
-        nargs="+",
-        metavar="PROMPT",
-        help="in the webui's grammar: (more), [less], (so much:1.3), BREAK, [from:to:0.5], [a|b], "
-        "AND (docs/prompts.md)",
-    )
-    parser.add_argument("--preset", metavar="NAME", help="one of the bundle's presets, or none")
-    parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
-    parser.add_argument("--n", type=int, default=1, help="pictures for each prompt (default 1)")
-    parser.add_argument(
-        "--seed", type=int, help="of the first picture, the next have the next (default: random)"
-    )
-    parser.add_argument("--steps", type=int, help="how many steps the sampler takes")
-    parser.add_argument("--cfg", type=float, metavar="X", help="the guidance scale")
-    parser.add_argument("--sampler", metavar="NAME", help="such as 'DPM++ 2M' or DDIM")
-    parser.add_argument("--schedule", metavar="NAME", help="such as karras or automatic")
-    parser.add_argument("--size", type=size, metavar="WxH", help="in pixels, multiples of 8")
-    parser.add_argument(
-        "--clip-skip", type=int, default=1, metavar="N", help="1 (default) or 2, as in the webui"
-    )
-    add_init_arguments(parser)
-    add_hires_arguments(parser)
-    add_seed_arguments(parser)
-    add_sampling_arguments(parser)
+    add_request_arguments(parser)
     add_bundle_argument(parser)
     parser.add_argument(
         "--backend", default=AUTO, metavar="NAME", help=f"{', '.join(backend_names())}"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("out"),
-        metavar="FILE|DIR",
-        help="a .png file, or a directory that gets new files (default: out)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     add_common_arguments(parser)
-    parser.set_defaults(command=run)
+    add_init_arguments(parser)
+    add_hires_arguments(parser)
+    add_seed_arguments(parser)
+    add_sampling_arguments(parser)
+    add_output_arguments(parser)
+    parser.set_defaults(command=run, usage_error=parser.error)
 
 
 def run(options: argparse.Namespace) -> Result:
     """Generate the pictures and write each as soon as it is finished."""
-    from runtime.outputs import PictureOutput
+    from runtime.again import warn_of_differences
     from runtime.pipeline import Pipeline
 
+    if not options.prompts and options.source is None:
+        options.usage_error("give a PROMPT, or a picture with --from")
     started = time.monotonic()
-    count = len(options.prompts) * options.n
-    output = PictureOutput(options.out, count=count, force=options.force)
+    source, made_by = read_source(options)
+    requests, sheet = read_requests(options, source)
+    output = open_output(options, sum(request.count for request in requests))
     path = find_bundle(options.bundle)
-    written = []
-    init = read_init_settings(options)
     with Pipeline.open(path, options.backend) as pipeline:
-        settings = pipeline.settle([_request(options, prompt, init) for prompt in options.prompts])
-        with contextlib.closing(_Progress(quiet=options.quiet)) as progress:
-            for picture in pipeline.generate(settings, progress.show):
-                file = output.write(picture.png(), picture.settings.seed)
-                written.append((file, picture.settings))
+        if made_by is not None:
+            warn_of_differences(options.source, made_by, pipeline.origin)
+        settings = pipeline.settle(requests)
+        _check_files(options, output, pipeline, settings, sheet)
+        written, sheet_file = _generate(options, output, pipeline, settings, sheet)
         backend, reason = pipeline.choice.backend, pipeline.choice.reason
     seconds = round(time.monotonic() - started, 2)
     lines = [f"{file}  seed {made.seed}" for file, made in written]
+    if sheet_file is not None:
+        lines.append(str(sheet_file))
     lines.append(f"{path} on {backend.name} ({backend.device}; {reason}) in {seconds:.1f} s")
     return Result(
         text="\n".join(lines),
@@ -102,6 +79,7 @@ def run(options: argparse.Namespace) -> Result:
                 {"file": str(file), "seed": made.seed, "prompt": made.prompt}
                 for file, made in written
             ],
+            "sheet": None if sheet_file is None else str(sheet_file),
             "bundle": str(path),
             "backend": backend.name,
             "device": backend.device,
@@ -111,48 +89,82 @@ def run(options: argparse.Namespace) -> Result:
     )
 
 
-class _Progress:
-    """A bar of the steps done and the time left, from the moment when their number is known."""
+def _check_files(
+    options: argparse.Namespace,
+    output: "PictureOutput",
+    pipeline: "Pipeline",
+    settings: "Sequence[Settings]",
+    sheet: "Sheet | None",
+) -> None:
+    """Refuse what the files could not hold."""
+    from runtime.mosaic import default_columns, sheet_size
+    from runtime.picture_file import check_sheet, check_texts
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tqdm[NoReturn] | None = None
-
-    def show(self, done: int, total: int) -> None:
-        """Move the bar to `done` of `total` steps."""
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit="step", disable=self._quiet)
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
+    for each in settings:
+        check_texts(each, pipeline.origin, output.kind)
+    if not (options.grid or sheet):
+        return
+    columns = len(sheet.columns.labels) if sheet else default_columns(len(settings))
+    sizes = [_size(each) for each in settings]
+    width, height = (max(sides) for sides in zip(*sizes, strict=True))
+    rows = -(-len(settings) // columns)
+    check_sheet(*sheet_size(columns, rows, width, height, labelled=bool(sheet)), output.kind)
 
 
-def _request(options: argparse.Namespace, prompt: str, init: "InitSettings | None") -> "Request":
-    from runtime.request import Request
+def _size(settings: "Settings") -> tuple[int, int]:
+    """Width and height of the finished picture."""
+    init, hires = settings.init, settings.hires
+    if hires is not None:
+        return hires.width, hires.height
+    if init is not None and init.mask is not None and init.mask.only_masked:
+        return init.picture.width, init.picture.height
+    return settings.width, settings.height
 
-    width, height = options.size or (None, None)
-    return Request(
-        prompt=prompt,
-        negative=options.negative,
-        preset=options.preset,
-        seed=options.seed,
-        steps=options.steps,
-        cfg=options.cfg,
-        sampler=options.sampler,
-        schedule=options.schedule,
-        width=width,
-        height=height,
-        clip_skip=options.clip_skip,
-        count=options.n,
-        noise=read_noise_settings(options),
-        guidance=read_guidance_settings(options),
-        stochasticity=read_stochasticity(options),
-        init=init,
-        hires=read_hires_settings(options),
-        vae_tiling=options.vae_tiling,
-    )
+
+def _generate(
+    options: argparse.Namespace,
+    output: "PictureOutput",
+    pipeline: "Pipeline",
+    settings: "Sequence[Settings]",
+    sheet: "Sheet | None",
+) -> "tuple[list[tuple[Path, Settings]], Path | None]":
+    """Write every picture, and the sheet or grid if there is one; where they are."""
+    from runtime.picture_file import encode
+
+    together = options.grid or sheet is not None
+    written = []
+    kept: dict[int, Picture] = {}
+    with contextlib.closing(Progress(quiet=options.quiet)) as progress:
+        for picture in pipeline.generate(settings, progress.show):
+            if together:
+                kept[id(picture.settings)] = picture
+            if output.to_directory or not together:
+                encoded = encode(picture, output.kind, quality(options))
+                file = output.write(encoded, picture.settings.seed)
+                written.append((file, picture.settings))
+    if not together:
+        return written, None
+    pictures = [kept[id(each)] for each in settings]
+    return written, output.write_sheet(_sheet(options, output, pictures, sheet))
+
+
+def _sheet(
+    options: argparse.Namespace,
+    output: "PictureOutput",
+    pictures: "Sequence[Picture]",
+    sheet: "Sheet | None",
+) -> bytes:
+    """All pictures in one file, which says how the first of them was made."""
+    from runtime.metadata import format_parameters
+    from runtime.mosaic import default_columns, make_grid, make_sheet
+    from runtime.picture_file import encode_sheet
+
+    pixels = [picture.pixels for picture in pictures]
+    if sheet is None:
+        whole = make_grid(pixels, default_columns(len(pixels)))
+    else:
+        rows = None if sheet.rows is None else sheet.rows.labels
+        whole = make_sheet(pixels, sheet.columns.labels, rows)
+    axes = {} if sheet is None else {"Sheet": sheet.text}
+    text = format_parameters(pictures[0].settings, pictures[0].origin, axes)
+    return encode_sheet(whole, output.kind, quality(options), text)

@@ -43,7 +43,6 @@ def add_hires_arguments(parser: argparse.ArgumentParser) -> None:
     )
     hires.add_argument(
         "--vae-tiling",
-        default="auto",
         metavar="WHEN",
         help="on, off, or auto (default): pictures above 1024x1024 pixels go through the VAE in "
         "tiles",

@@ -1,6 +1,8 @@
 """Options that name the picture to start from, and the part of it that is painted anew."""
 
 import argparse
+import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,9 @@ from runtime.commands.option_groups import read_group
 
 if TYPE_CHECKING:
     from runtime.init_settings import InitSettings, MaskSettings
+    from runtime.source_picture import SourcePicture
+
+log = logging.getLogger(__name__)
 
 _INIT = {"strength": "strength", "resize_mode": "resize"}
 _MASK = {
@@ -76,32 +81,52 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_init_settings(options: argparse.Namespace) -> "InitSettings | None":
+def read_init_settings(
+    options: argparse.Namespace, source: "InitSettings | None" = None
+) -> "InitSettings | None":
     """Read the picture and mask that the options of `add_init_arguments` name.
+
+    Args:
+        options: those of the command.
+        source: counts where the options say nothing, but for the pixels.
 
     Raises:
         SettingError: an option stands without the one that it belongs to.
         InputError: a picture cannot be read.
     """
-    fields, mask = read_group(options, "init", _INIT), _read_mask(options)
+    fields = read_group(options, "init", _INIT)
+    mask = _read_mask(options, source.mask if source else None)
     if options.init is None:
-        if mask is not None:
+        if options.mask is not None:
             raise SettingError("--mask needs --init, the picture that it belongs to.")
-        return None
+        return source
     from runtime.init_settings import InitSettings
     from runtime.source_picture import SourcePicture
 
-    return InitSettings(SourcePicture.open(options.init), mask=mask, **fields)
+    picture = SourcePicture.open(options.init)
+    if source is None:
+        return InitSettings(picture, mask=mask, **fields)
+    _warn_of_another("--init", picture, source.picture)
+    return dataclasses.replace(source, picture=picture, mask=mask, **fields)
 
 
-def _read_mask(options: argparse.Namespace) -> "MaskSettings | None":
+def _read_mask(options: argparse.Namespace, source: "MaskSettings | None") -> "MaskSettings | None":
     fields = read_group(options, "mask", _MASK)
     if options.mask is None:
-        return None
+        return source
     from runtime.init_settings import MaskSettings
     from runtime.source_picture import SourcePicture
 
-    return MaskSettings(SourcePicture.open_mask(options.mask), **fields)
+    picture = SourcePicture.open_mask(options.mask)
+    if source is None:
+        return MaskSettings(picture, **fields)
+    _warn_of_another("--mask", picture, source.picture)
+    return dataclasses.replace(source, picture=picture, **fields)
+
+
+def _warn_of_another(option: str, picture: "SourcePicture", recorded: "SourcePicture") -> None:
+    if picture != recorded:
+        log.warning("%s is another picture than that of --from: the result will differ", option)
 
 
 def _name(text: str) -> str:

@@ -1,11 +1,14 @@
 """Options of guidance and of samplers beside their names."""
 
 import argparse
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from runtime.guidance import GuidanceSettings
     from runtime.samplers.stochasticity import Stochasticity
+
+_Settings = TypeVar("_Settings", "GuidanceSettings", "Stochasticity")
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,14 +17,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     guidance.add_argument(
         "--cfg-rescale",
         type=float,
-        default=0.0,
         metavar="X",
         help="bring the contrast of guided predictions back, 0 (default) to 1",
     )
     guidance.add_argument(
         "--cfg-start",
         type=float,
-        default=0.0,
         metavar="X",
         help="no guidance in this share of the first steps, which halves their time "
         "(the webui's Skip Early CFG; default 0)",
@@ -29,7 +30,6 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     guidance.add_argument(
         "--cfg-end",
         type=float,
-        default=1.0,
         metavar="X",
         help="no guidance any more from this share of the steps on (default 1)",
     )
@@ -37,31 +37,29 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     noise.add_argument(
         "--eta", type=float, metavar="X", help="its share, 0 to 1 (default: the sampler's own)"
     )
-    noise.add_argument(
-        "--s-churn", type=float, default=0.0, metavar="X", help="churn of a run (default 0)"
-    )
-    noise.add_argument(
-        "--s-tmin", type=float, default=0.0, metavar="X", help="its least sigma (default 0)"
-    )
+    noise.add_argument("--s-churn", type=float, metavar="X", help="churn of a run (default 0)")
+    noise.add_argument("--s-tmin", type=float, metavar="X", help="its least sigma (default 0)")
     noise.add_argument(
         "--s-tmax", type=float, metavar="X", help="its highest sigma (default: none)"
     )
-    noise.add_argument(
-        "--s-noise", type=float, default=1.0, metavar="X", help="what multiplies it (default 1)"
-    )
+    noise.add_argument("--s-noise", type=float, metavar="X", help="what multiplies it (default 1)")
 
 
-def read_guidance_settings(options: argparse.Namespace) -> "GuidanceSettings":
-    """What the options of guidance ask for; nothing is checked yet."""
-    from runtime.guidance import GuidanceSettings
+def read_guidance_settings(
+    options: argparse.Namespace, source: "GuidanceSettings"
+) -> "GuidanceSettings":
+    """What the options of guidance make of `source`; nothing is checked yet."""
+    given = {"rescale": options.cfg_rescale, "start": options.cfg_start, "end": options.cfg_end}
+    return _with_given(source, given)
 
-    return GuidanceSettings(options.cfg_rescale, options.cfg_start, options.cfg_end)
+
+def read_stochasticity(options: argparse.Namespace, source: "Stochasticity") -> "Stochasticity":
+    """What the options of sampler noise make of `source`; nothing is checked yet."""
+    names = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+    return _with_given(source, {name: getattr(options, name) for name in names})
 
 
-def read_stochasticity(options: argparse.Namespace) -> "Stochasticity":
-    """What the options of sampler noise ask for; nothing is checked yet."""
-    from runtime.samplers.stochasticity import Stochasticity
-
-    return Stochasticity(
-        options.eta, options.s_churn, options.s_tmin, options.s_tmax, options.s_noise
-    )
+def _with_given(source: _Settings, given: dict[str, Any]) -> _Settings:
+    """A dataclass with those values that are not None."""
+    values = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(source, **values)

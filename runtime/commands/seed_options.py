@@ -1,6 +1,7 @@
 """Options that say what a seed means."""
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
 from runtime.commands.size_option import size
@@ -14,7 +15,6 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
     seeds = parser.add_argument_group("seeds", "in the webui's sense of these words")
     seeds.add_argument(
         "--noise",
-        default="cpu",
         metavar="SOURCE",
         help="cpu (default) for the seeds of torch's CPU generator, as diffusers mostly has them; "
         "nv for those of its CUDA generator, as the webui has them by default",
@@ -23,36 +23,33 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument(
         "--subseed-strength",
         type=float,
-        default=0.0,
         metavar="X",
         help="how far to turn, 0 (default) to 1; several pictures have the next subseeds",
     )
     seeds.add_argument(
         "--seed-resize-from",
         type=size,
-        default=(0, 0),
         metavar="WxH",
         help="lay the noise out as in a picture of this size",
     )
     seeds.add_argument(
         "--eta-noise-seed-delta",
         type=int,
-        default=0,
         metavar="N",
         help="add this to the seed for the noise that samplers draw (the webui's ENSD)",
     )
 
 
-def read_noise_settings(options: argparse.Namespace) -> "NoiseSettings":
-    """What the options of `add_seed_arguments` ask for; nothing is checked yet."""
-    from runtime.seeds import NoiseSettings
-
-    width, height = options.seed_resize_from
-    return NoiseSettings(
-        source=options.noise,
-        subseed=options.subseed,
-        subseed_strength=options.subseed_strength,
-        from_width=width,
-        from_height=height,
-        eta_seed_delta=options.eta_noise_seed_delta,
-    )
+def read_noise_settings(options: argparse.Namespace, source: "NoiseSettings") -> "NoiseSettings":
+    """What the options of `add_seed_arguments` make of `source`; nothing is checked yet."""
+    width, height = options.seed_resize_from or (None, None)
+    given = {
+        "source": options.noise,
+        "subseed": options.subseed,
+        "subseed_strength": options.subseed_strength,
+        "from_width": width,
+        "from_height": height,
+        "eta_seed_delta": options.eta_noise_seed_delta,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(source, **values)

@@ -13,8 +13,9 @@ import torch
 from engines import layout
 from engines.backend import choose_backend
 from engines.bundle import open_bundle
+from runtime.__main__ import main
 from runtime.chunks import make_chunks
-from runtime.png import read_record
+from runtime.picture_file import read_record
 from runtime.prompt import parse_prompt
 from runtime.prompt_plan import PromptPlanner
 from runtime.text import PromptEncoder
@@ -42,6 +43,20 @@ def test_a_picture_is_made_where_there_is_no_torch(demo_bundle: Path, tmp_path: 
     settings, origin = read_record(out)
     assert settings.prompt == "cracked skin, a"
     assert origin.identity == open_bundle(demo_bundle).manifest.identity
+
+
+def test_a_picture_is_made_again_bit_for_bit(demo_bundle_fp32: Path, tmp_path: Path) -> None:
+    """From the file alone, in another process' worth of sessions."""
+    common = ["--bundle", str(demo_bundle_fp32), "--backend", "cpu", "--quiet"]
+    first, again = tmp_path / "first.webp", tmp_path / "again.png"
+    options = "--seed 5 --steps 3 --sampler dpm++_2m_sde --eta 0.7 --cfg-rescale 0.5 --size 64x96"
+    arguments = [*options.split(), "--quality", "90", "--out", str(first)]
+    assert main(["generate", "portrait of a (woman:1.2)", *arguments, *common]) == 0
+    lossless = tmp_path / "lossless.png"
+    assert main(["generate", "--from", str(first), "--out", str(lossless), *common]) == 0
+    assert main(["generate", "--from", str(lossless), "--out", str(again), *common]) == 0
+    assert lossless.read_bytes() == again.read_bytes()
+    assert read_record(first) == read_record(again)
 
 
 @pytest.fixture(scope="module")

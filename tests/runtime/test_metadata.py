@@ -22,7 +22,8 @@ from runtime.metadata import (
     parse_parameters,
     parse_record,
 )
-from runtime.png import Picture, read_record
+from runtime.picture_file import read_record
+from runtime.png import Picture
 from runtime.request import Settings
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings

@@ -49,8 +49,8 @@ def test_one_file_takes_one_picture(tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_picture_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"pictures are PNG"):
-        PictureOutput(tmp_path / "cat.jpg", count=1, force=False)
+    with pytest.raises(SettingError, match=r"pictures are PNG, JPEG or WebP"):
+        PictureOutput(tmp_path / "cat.gif", count=1, force=False)
 
 
 def test_a_directory_may_have_a_dot_in_its_name(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from runtime.__main__ import main
 from runtime.guidance import GuidanceSettings
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
-from runtime.png import read_record
+from runtime.picture_file import read_record
 from runtime.resize import CROP
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
@@ -128,7 +128,7 @@ def test_a_baked_lora_is_stripped_with_a_warning(capsys: pytest.CaptureFixture[s
         ("--preset shiny", "No preset 'shiny'"),
         ("--bundle nowhere", "There is no bundle at nowhere. Make one with `convert all"),
         ("--bundle .", "is not a bundle: it holds no bundle.json"),
-        ("--out cat.jpg", "pictures are PNG"),
+        ("--out cat.gif", "pictures are PNG"),
         ("--out /proc/nowhere/cat.png", "Cannot write"),
         ("--out cat.png --n 2", "2 pictures; give a directory"),
     ],

@@ -1,0 +1,138 @@
+"""Picture files that say how they were made: PNG, JPEG and WebP, written and read."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+
+from engines.errors import InputError, SettingError
+from runtime.exif import pack_exif, read_exif
+from runtime.metadata import (
+    PARAMETERS_KEY,
+    RECORD_KEY,
+    Origin,
+    format_parameters,
+    format_record,
+    parse_record,
+)
+from runtime.picture import Pixels
+from runtime.png import Picture, encode_png
+from runtime.request import Settings
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Pillow's names of the formats."""
+QUALITY = 95
+"""Of lossy pictures, as Pillow counts it: 1 to 100."""
+
+_MOST_SIDE = {"PNG": 2**16, "JPEG": 65_500, "WEBP": 16_383}
+_MOST_PIXELS = 2**27
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a picture file says: the webui's text and our record, each None where it is not."""
+
+    parameters: str | None
+    record: str | None
+
+
+def encode(picture: Picture, kind: str = "PNG", quality: int = QUALITY) -> bytes:
+    """A picture as a file that says how it was made.
+
+    Args:
+        picture: the picture.
+        kind: one of `FORMATS`.
+        quality: of a lossy format.
+
+    Raises:
+        SettingError: its prompts are too long for the format's metadata.
+    """
+    if kind == "PNG":
+        return picture.png()
+    parameters = format_parameters(picture.settings, picture.origin)
+    record = format_record(picture.settings, picture.origin)
+    return _encode_lossy(picture.pixels, kind, quality, parameters, record)
+
+
+def encode_sheet(pixels: Pixels, kind: str, quality: int, parameters: str) -> bytes:
+    """Several pictures in one, uint8 [H, W, 3], as a file with the webui's text.
+
+    Raises:
+        SettingError: the text is too long for the format's metadata.
+    """
+    if kind == "PNG":
+        return encode_png(pixels, {PARAMETERS_KEY: parameters})
+    return _encode_lossy(pixels, kind, quality, parameters, None)
+
+
+def check_sheet(width: int, height: int, kind: str) -> None:
+    """Refuse a sheet of this many pixels before any work for it is done.
+
+    Raises:
+        SettingError: the format, or a machine's memory, does not hold it.
+    """
+    most = _MOST_SIDE[kind]
+    if max(width, height) > most or width * height > _MOST_PIXELS:
+        raise SettingError(
+            f"A sheet of {width}x{height} pixels is not possible as {kind}: choose fewer or "
+            f"smaller pictures, to {most} pixels a side and {_MOST_PIXELS // 10**6} million in all."
+        )
+
+
+def check_texts(settings: Settings, origin: Origin, kind: str) -> None:
+    """Refuse prompts that a format's metadata does not hold, before any work is done.
+
+    Raises:
+        SettingError: they are too long.
+    """
+    if kind != "PNG":
+        _exif(format_parameters(settings, origin), format_record(settings, origin))
+
+
+def read_texts(path: Path) -> Texts:
+    """What a picture file says about how it was made.
+
+    Raises:
+        InputError: the file cannot be read as a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            if isinstance(image, PngImageFile):
+                return Texts(image.text.get(PARAMETERS_KEY), image.text.get(RECORD_KEY))
+            comment, description = read_exif(image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+    prefix = f"{RECORD_KEY}: "
+    if description is None or not description.startswith(prefix):
+        return Texts(comment, None)
+    return Texts(comment, description.removeprefix(prefix))
+
+
+def read_record(path: Path) -> tuple[Settings, Origin]:
+    """What made the picture in a file of ours.
+
+    Raises:
+        InputError: the file cannot be read, is no picture, or holds no record.
+    """
+    record = read_texts(path).record
+    if record is None:
+        raise InputError(f"{path} holds no record of how it was made.")
+    return parse_record(record)
+
+
+def _encode_lossy(
+    pixels: Pixels, kind: str, quality: int, parameters: str, record: str | None
+) -> bytes:
+    file = io.BytesIO()
+    exif = _exif(parameters, record)
+    Image.fromarray(pixels).save(file, kind, exif=exif, quality=quality, subsampling=0)
+    return file.getvalue()
+
+
+def _exif(parameters: str, record: str | None) -> bytes:
+    """The record in ASCII, which JSON can be."""
+    description = None if record is None else f"{RECORD_KEY}: {json.dumps(json.loads(record))}"
+    return pack_exif(parameters, description)

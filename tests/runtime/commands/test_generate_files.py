@@ -1,0 +1,192 @@
+"""`runtime generate` with `--from`, grids, contact sheets and other formats, on stand-ins."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines import backend
+from runtime.__main__ import main
+from runtime.picture_file import read_record, read_texts
+from tests.runtime.stand_ins import MANIFEST, write_bundle
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with bundles/look in it, and stand-ins as the only backend."""
+    write_bundle(tmp_path / "bundles" / "look")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backend, "_BACKENDS", {"stand-in": "tests.runtime.stand_ins:BACKEND"})
+    return tmp_path
+
+
+def generate(*arguments: str) -> None:
+    assert main(["generate", *arguments, "--quiet"]) == 0
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(["generate", *arguments, "--quiet"]) == 1
+    return capsys.readouterr().err
+
+
+def pixels(path: Path) -> "np.typing.NDArray[np.uint8]":
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_picture_is_made_again(
+    suffix: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--preset cracked --steps 3 --cfg 3.3 --sampler euler --s-churn 2 --cfg-end 0.8"
+    options += " --noise nv --subseed-strength 0.3 --size 128x64 --clip-skip 2"
+    generate("a cat", *options.split(), "--out", f"a.{suffix}")
+    capsys.readouterr()
+    generate("--from", f"a.{suffix}", "--out", f"b.{suffix}")
+    assert capsys.readouterr().err == "", "nothing to warn of"
+    np.testing.assert_array_equal(
+        pixels(workplace / f"a.{suffix}"), pixels(workplace / f"b.{suffix}")
+    )
+    assert read_record(workplace / f"a.{suffix}") == read_record(workplace / f"b.{suffix}")
+
+
+def test_options_count_more_than_the_picture(workplace: Path) -> None:
+    options = "--sampler ddim --eta 0.5 --cfg-start 0.3 --subseed 4 --subseed-strength 0.2"
+    generate("a cat", "--preset", "cracked", *options.split(), "--out", "a.png", "--seed", "9")
+    made, _ = read_record(workplace / "a.png")
+    generate("--from", "a.png", "--out", "b.png", "--steps", "7", "--cfg-start", "0.1")
+    again, _ = read_record(workplace / "b.png")
+    guidance = dataclasses.replace(made.guidance, start=0.1)
+    assert again == dataclasses.replace(made, steps=7, guidance=guidance)
+    generate("a dog", "--from", "a.png", "--out", "c.png", "--subseed-strength", "0")
+    other, _ = read_record(workplace / "c.png")
+    noise = dataclasses.replace(made.noise, subseed=None, subseed_strength=0.0)
+    assert other == dataclasses.replace(made, prompt="a dog", noise=noise)
+
+
+def test_a_picture_that_started_from_others_needs_them_again(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(1)
+    for name, mode in (("init.png", "RGB"), ("other.png", "RGB"), ("mask.png", "L")):
+        noise = random.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+        Image.fromarray(noise).convert(mode).save(workplace / name)
+    options = "--init init.png --mask mask.png --strength 0.6 --mask-blur 2 --mask-content fill"
+    generate("a cat", *options.split(), "--out", "a.png")
+    assert "Give it again" in fails(capsys, "--from", "a.png")
+    assert "Give it again" in fails(capsys, "--from", "a.png", "--init", "init.png")
+    again = ["--from", "a.png", "--mask", "mask.png", "--init"]
+    generate(*again, "init.png", "--out", "b.png")
+    assert read_record(workplace / "b.png") == read_record(workplace / "a.png")
+    np.testing.assert_array_equal(pixels(workplace / "a.png"), pixels(workplace / "b.png"))
+    assert capsys.readouterr().err == ""
+    generate(*again, "other.png", "--strength", "0.8", "--out", "c.png")
+    assert "--init is another picture than that of --from" in capsys.readouterr().err
+    init = read_record(workplace / "c.png")[0].init
+    assert init is not None
+    assert init.mask is not None
+    assert (init.strength, init.mask.blur, init.mask.content) == (0.8, 2.0, "fill")
+
+
+def test_another_bundle_is_warned_of_by_name(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate("a cat", "--out", "a.png")
+    manifest = dataclasses.replace(MANIFEST, name="glow", identity="f" * 64)
+    write_bundle(workplace / "bundles" / "other", manifest)
+    capsys.readouterr()
+    generate("--from", "a.png", "--out", "b.png", "--bundle", "bundles/other")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "the bundle stand-in (0123456789), this is glow (ffffffffff)" in warning
+
+
+def test_pictures_that_say_nothing_are_refused(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(workplace / "plain.png")
+    assert "does not say how it was made" in fails(capsys, "--from", "plain.png")
+    assert "cannot be read as a picture" in fails(capsys, "--from", "nothing.png")
+
+
+def test_files_of_a_format_are_numbered_together(workplace: Path) -> None:
+    for name in ("png", "jpg", "webp"):
+        generate("a cat", "--seed", "5", "--format", name)
+    names = sorted(file.name for file in (workplace / "out").iterdir())
+    assert names == ["00001-5.png", "00002-5.jpg", "00003-5.webp"]
+    for name in names:
+        assert read_record(workplace / "out" / name)[0].seed == 5
+    generate("a cat", "--out", "low.jpg", "--quality", "5")
+    generate("a cat", "--out", "high.jpeg", "--quality", "100")
+    assert (workplace / "low.jpg").stat().st_size < (workplace / "high.jpeg").stat().st_size
+
+
+def test_a_grid_of_all_pictures(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--n", "3", "--seed", "5", "--grid", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["sheet"] == "out/00004-sheet.png"
+    grid = pixels(workplace / result["sheet"])
+    assert grid.shape == (132, 132, 3)
+    for index, made in enumerate(result["pictures"]):
+        top, left = index // 2 * 68, index % 2 * 68
+        picture = pixels(workplace / made["file"])
+        np.testing.assert_array_equal(grid[top : top + 64, left : left + 64], picture)
+    generate("a cat", "--n", "3", "--seed", "5", "--grid", "--out", "only.png")
+    np.testing.assert_array_equal(pixels(workplace / "only.png"), grid)
+    assert "Seed: 5" in (read_texts(workplace / "only.png").parameters or "")
+
+
+def test_a_sheet_is_in_order_though_pictures_end_in_another(workplace: Path) -> None:
+    generate("a cat", "--seed", "5", "--sheet", "steps=9,2;cfg=1,4", "--out", "sheet.png")
+    sheet = pixels(workplace / "sheet.png")
+    for row, cfg in enumerate((1, 4)):
+        for column, steps in enumerate((9, 2)):
+            options = f"--seed 5 --steps {steps} --cfg {cfg} --out one.png --force"
+            generate("a cat", *options.split())
+            top = sheet.shape[0] - 132 + row * 68
+            left = sheet.shape[1] - 132 + column * 68
+            np.testing.assert_array_equal(
+                sheet[top : top + 64, left : left + 64], pixels(workplace / "one.png")
+            )
+    text = read_texts(workplace / "sheet.png").parameters or ""
+    assert "Steps: 9, " in text
+    assert 'Sheet: "steps=9,2;cfg=1,4"' in text
+
+
+def test_a_sheet_without_a_seed_has_one_by_chance(workplace: Path) -> None:
+    generate("a cat", "--sheet", "cfg=2,3,4")
+    files = sorted((workplace / "out").glob("*-[0-9]*.png"))
+    assert len(files) == 3
+    assert len({read_record(file)[0].seed for file in files}) == 1
+    assert (workplace / "out" / "00004-sheet.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--sheet colour=1", "No axis 'colour'"),
+        ("--sheet cfg=1,2 --n 2", "A sheet is of one prompt and one seed"),
+        ("--sheet cfg=1,200", "the guidance scale 200 is not possible"),
+        ("--sheet size=2048x2048,64x64;seed=1..40", "pixels is not possible as PNG"),
+        ("--quality 50", "PNG files have no --quality"),
+        ("--quality 0 --format jpg", "The quality 0 is not possible"),
+        ("--format jpg --out a.webp", "is no JPEG file; leave --format out"),
+        ("--out a.gif", "pictures are PNG, JPEG or WebP"),
+    ],
+)
+def test_mistakes(
+    arguments: str, message: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    assert message in fails(capsys, "a cat", *arguments.split())
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_prompts_too_long_for_jpeg_are_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = "中 " * 5000
+    assert "too long" in fails(capsys, long, "--negative", long, "--format", "jpg")

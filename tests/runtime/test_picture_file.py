@@ -1,0 +1,85 @@
+"""Picture files of every format: pixels, the webui's text and our record."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engines.errors import InputError, SettingError
+from runtime.metadata import format_parameters
+from runtime.picture_file import (
+    FORMATS,
+    check_sheet,
+    check_texts,
+    encode,
+    encode_sheet,
+    read_record,
+    read_texts,
+)
+from runtime.png import Picture
+from tests.runtime.test_metadata import ORIGIN, PROMPTS, SETTINGS
+
+SMOOTH = np.linspace(0, 255, 96 * 64 * 3).reshape(64, 96, 3).astype(np.uint8)
+PICTURE = Picture(SMOOTH, SETTINGS, ORIGIN)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_file_says_how_it_was_made(kind: str, prompt: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, prompt=prompt, cfg=6.123456789, seed=2**64 - 1)
+    file = tmp_path / "picture"
+    file.write_bytes(encode(Picture(SMOOTH, settings, ORIGIN), kind))
+    assert read_record(file) == (settings, ORIGIN)
+    assert read_texts(file).parameters == format_parameters(settings, ORIGIN)
+    with Image.open(file) as image:
+        assert image.format == kind
+        near = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(near - SMOOTH).max() <= (0 if kind == "PNG" else 24)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_less_quality_is_a_smaller_file(kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    noisy = dataclasses.replace(PICTURE, pixels=pixels)
+    sizes = [len(encode(noisy, kind, quality)) for quality in (10, 50, 95)]
+    assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_sheet_has_the_text_only(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "sheet"
+    file.write_bytes(encode_sheet(SMOOTH, kind, 90, "a cat\nSteps: 3"))
+    assert read_texts(file).parameters == "a cat\nSteps: 3"
+    with pytest.raises(InputError, match="holds no record"):
+        read_record(file)
+
+
+def test_prompts_too_long_for_a_format_are_known_before() -> None:
+    long = dataclasses.replace(SETTINGS, prompt="x" * 10_000, negative="中" * 10_000)
+    check_texts(long, ORIGIN, "PNG")
+    for kind in ("JPEG", "WEBP"):
+        check_texts(SETTINGS, ORIGIN, kind)
+        with pytest.raises(SettingError, match="too long"):
+            check_texts(long, ORIGIN, kind)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "kind"), [(16_384, 8, "WEBP"), (8, 70_000, "PNG"), (20_000, 20_000, "PNG")]
+)
+def test_sheets_too_large_are_known_before(width: int, height: int, kind: str) -> None:
+    check_sheet(2048, 2048, kind)
+    with pytest.raises(SettingError, match=f"{width}x{height} pixels is not possible as {kind}"):
+        check_sheet(width, height, kind)
+
+
+def test_a_description_of_another_program_is_no_record(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "holiday"
+    Image.new("RGB", (8, 8)).save(file, "JPEG", exif=exif)
+    (tmp_path / "a.jpg").write_bytes(file.getvalue())
+    assert read_texts(tmp_path / "a.jpg").record is None
+    assert read_texts(tmp_path / "a.jpg").parameters is None
