@@ -14,6 +14,7 @@ from convert.sources import place_base, place_lora
 from engines.errors import InputError, SettingError
 from engines.fields import FieldError, parse_fields
 from engines.manifest import Defaults, Preset
+from engines.tags import read_tag_count
 
 DIRECTORY: Final = Path(__file__).parent / "recipes"
 DEFAULT: Final = "cracked-skin"
@@ -129,6 +130,11 @@ def _faults(recipe: Recipe) -> list[str]:
         size = getattr(recipe.defaults, side)
         if size < 8 or size % 8:
             faults.append(f"defaults.{side} is {size}, not a multiple of 8")
+    for name, preset in recipe.presets.items():
+        try:
+            read_tag_count(preset.tags)
+        except SettingError as error:
+            faults.append(f"presets.{name}.tags: {str(error).rstrip('.')}")
     names = [lora.name for lora in recipe.loras]
     for i, lora in enumerate(recipe.loras):
         if names.index(lora.name) != i:

@@ -14,6 +14,7 @@ from typing import Any
 from engines import layout
 from engines.errors import BundleError
 from engines.fields import FieldError, parse_fields, parse_json
+from engines.tags import NONE
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,15 @@ class Latents:
 
 @dataclass(frozen=True)
 class Preset:
-    """Prompt text that a preset puts before and after the user's, and its negative prompt."""
+    """Prompt text that a preset puts before and after the user's, and its negative prompt.
+
+    `tags` says how many of the look's trained tags it adds, as `engines.tags` reads it.
+    """
 
     before: str = ""
     after: str = ""
     negative: str = ""
+    tags: str = NONE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engines import __version__
 from engines.console import run_program
-from runtime.commands import bench, generate, info, serve
+from runtime.commands import bench, generate, info, serve, tokens
 
 DESCRIPTION = "Make pictures from a bundle that `convert` built, without torch."
 
@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="runtime", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (generate, serve, bench, info):
+    for module in (generate, tokens, serve, bench, info):
         module.add_parser(commands)
     return parser
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from engines import layout
 from engines.any_batch import open_to_any_batch
 from engines.backend import AUTO, Choice, choose_backend
@@ -31,8 +29,7 @@ from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
 from runtime.start import Start
 from runtime.text import PromptEncoder
-from runtime.textual_inversion import EmbeddingVocabulary
-from runtime.tokenizer import ClipTokenizer
+from runtime.textual_inversion import open_vocabulary
 
 OnStep = Callable[[int, int], None]
 """Called with the rows that are done and those that there are, over all pictures."""
@@ -88,18 +85,29 @@ class Pipeline:
         settled = [settings for request in requests for settings in settle(request, manifest)]
         for settings in settled:
             check_size(settings, self._limits, downscale)
-            tokens = self.prompts(settings).length * layout.CHUNK_TOKENS
+            plans = [self.prompts(settings)]
+            if settings.hires is not None:
+                plans.append(self._plan(settings, settings.hires.steps, settings.steps))
+            tokens = max(plan.length for plan in plans) * layout.CHUNK_TOKENS
             check_tokens(tokens, settings, self._limits, downscale)
         return settled
 
     def prompts(self, settings: Settings) -> PromptPlan:
-        """The chunks of a picture's prompts by step, and how long they are; loads no graph.
+        """The chunks of a picture's prompts at each step of its first pass; loads no graph.
 
         Raises:
             SettingError: they are too many.
         """
+        return self._plan(settings, settings.steps)
+
+    def _plan(self, settings: Settings, steps: int, steps_before: int = 0) -> PromptPlan:
         return self._planner.plan(
-            settings.prompt, settings.negative, settings.steps, settings.cfg, settings.clip_skip
+            settings.prompt,
+            settings.negative,
+            steps,
+            settings.cfg,
+            settings.clip_skip,
+            steps_before,
         )
 
     def generate(
@@ -166,8 +174,7 @@ class Pipeline:
 
     @cached_property
     def _planner(self) -> PromptPlanner:
-        tokenizer = ClipTokenizer.open(self.bundle.path / layout.TOKENIZER_FILE)
-        vocabulary = EmbeddingVocabulary(tokenizer, self.bundle.manifest.embeddings)
+        vocabulary = open_vocabulary(self.bundle)
         return PromptPlanner(vocabulary, least_tokens(self._limits) // layout.CHUNK_TOKENS)
 
     @cached_property
@@ -243,7 +250,7 @@ class Pipeline:
         """
         text = self._encoder.encode(self.prompts(settings), map(self.prompts, ahead))
         start = self._passes.first(settings, table)
-        return _slot(settings, table, start, text.at(table.steps))
+        return _slot(settings, table, start, text)
 
     def resume(self, latents: Latents, settings: Settings) -> Slot | None:
         """The run that follows a finished one, where a picture has a second pass.
@@ -256,11 +263,12 @@ class Pipeline:
             BackendError: the engine fails, or the model overflows.
         """
         table = second_table(settings, self._noise_schedule)
-        if table is None or self._passes.is_last(settings, latents):
+        if table is None or settings.hires is None or self._passes.is_last(settings, latents):
             return None
-        text = self._encoder.encode(self.prompts(settings))
+        prompts = self._plan(settings, settings.hires.steps, settings.steps)
+        text = self._encoder.encode(prompts)
         start = self._passes.second(settings, table, latents)
-        return _slot(settings, table, start, text.at(np.full_like(table.steps, settings.steps)))
+        return _slot(settings, table, start, text)
 
     def finish(self, latents: Latents, settings: Settings) -> Picture:
         """Decode the latents [C, h, w] of a picture's last run.
@@ -274,6 +282,7 @@ class Pipeline:
 def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:
     negative = text.negative is not None
     guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
+    text = text.at(table.steps - table.steps[0])
     return Slot(table, start.latents, text, guidance, start.noise, start.known, start.mask_channels)
 
 

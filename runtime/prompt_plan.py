@@ -1,7 +1,7 @@
 """What a picture's two prompts are at each step, as text and as chunks, before they are encoded."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engines.errors import SettingError
@@ -36,6 +36,19 @@ class PromptTexts:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One text as it is read: how many tokens each of its chunks has."""
+
+    text: str
+    chunks: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the text has."""
+        return sum(self.chunks)
+
+
+@dataclass(frozen=True)
 class TokenCount:
     """How many tokens the longest text of each prompt has, and how many there is room for.
 
@@ -56,14 +69,16 @@ class PromptPlan:
         prompts: for each step, the chunks of each of them.
         negative: for each step, those of the negative prompt; None where it has no part.
         clip_skip: which layer of the text encoder is meant.
-        tokens: how long the texts are.
+        readings: for each of the prompts, how it is read at each step.
+        negative_readings: likewise for the negative prompt.
     """
 
     weights: tuple[float, ...]
     prompts: tuple[tuple[Chunks, ...], ...]
     negative: tuple[Chunks, ...] | None
     clip_skip: int
-    tokens: TokenCount
+    readings: tuple[tuple[Reading, ...], ...]
+    negative_readings: tuple[Reading, ...] | None
 
     @property
     def length(self) -> int:
@@ -75,6 +90,16 @@ class PromptPlan:
         """Entries of the UNet's batch that the picture takes."""
         return len(self.weights) + (self.negative is not None)
 
+    @property
+    def tokens(self) -> TokenCount:
+        """How long the texts are."""
+        negative = self.negative_readings
+        return TokenCount(
+            tuple(max(reading.tokens for reading in each) for each in self.readings),
+            None if negative is None else max(reading.tokens for reading in negative),
+            self.length * TEXT_TOKENS,
+        )
+
     def chunks(self) -> Iterator[Chunk]:
         """Every chunk, those of the first steps first; some more than once."""
         for step, texts in enumerate(self.prompts):
@@ -84,18 +109,27 @@ class PromptPlan:
                 yield from text
 
 
-def read_prompts(prompt: str, negative: str, steps: int, guidance: float) -> PromptTexts:
-    """Read the grammar of both prompts, for a picture of `steps` steps.
+def read_prompts(
+    prompt: str, negative: str, steps: int, guidance: float, steps_before: int = 0
+) -> PromptTexts:
+    """Read the grammar of both prompts.
+
+    Args:
+        prompt: the prompt.
+        negative: the negative prompt; not read where it has no part.
+        steps: how many steps the picture takes.
+        guidance: the guidance scale.
+        steps_before: for a picture's second pass, how many steps its first one had.
 
     Raises:
         SettingError: the grammar is used in a way that means nothing, or in excess.
     """
     joined = parse_composition(prompt)
     weights = tuple(each.weight for each in joined)
-    texts = tuple(texts_by_step(each.parts, steps) for each in joined)
+    texts = tuple(texts_by_step(each.parts, steps, steps_before) for each in joined)
     unwanted = None
     if needs_negative(weights, guidance):
-        unwanted = texts_by_step(parse_schedule(negative), steps)
+        unwanted = texts_by_step(parse_schedule(negative), steps, steps_before)
     every = dict.fromkeys(text for each in (*texts, unwanted or ()) for text in each)
     return PromptTexts(weights, texts, unwanted, {text: parse_prompt(text) for text in every})
 
@@ -107,20 +141,26 @@ class PromptPlanner:
         """Plan with the tokens of `vocabulary`, and at least so many chunks for every text."""
         self._vocabulary = vocabulary
         self._least = least
-        self._known: OrderedDict[tuple[str, str, int, float, int], PromptPlan] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, int, float, int, int], PromptPlan] = OrderedDict()
 
     def plan(
-        self, prompt: str, negative: str, steps: int, guidance: float, clip_skip: int
+        self,
+        prompt: str,
+        negative: str,
+        steps: int,
+        guidance: float,
+        clip_skip: int,
+        steps_before: int = 0,
     ) -> PromptPlan:
-        """The plan of a picture's prompts.
+        """The plan of a picture's prompts, for one pass; the arguments are as in `read_prompts`.
 
         Raises:
             SettingError: as `read_prompts` and `plan_prompts`.
         """
-        key = (prompt, negative, steps, guidance, clip_skip)
+        key = (prompt, negative, steps, guidance, clip_skip, steps_before)
         plan = self._known.pop(key, None)
         if plan is None:
-            texts = read_prompts(prompt, negative, steps, guidance)
+            texts = read_prompts(prompt, negative, steps, guidance, steps_before)
             plan = plan_prompts(texts, self._vocabulary, clip_skip, self._least)
         self._known[key] = plan
         if len(self._known) > _REMEMBERED:
@@ -155,19 +195,17 @@ def plan_prompts(
     empty = empty_chunk(vocabulary)
     padded = {text: (*cut, *[empty] * (longest - len(cut))) for text, cut in chunks.items()}
 
-    def count(by_step: Sequence[str]) -> int:
-        return max(sum(chunk.tokens for chunk in chunks[text]) for text in by_step)
-
+    readings = {
+        text: Reading(text, tuple(chunk.tokens for chunk in cut)) for text, cut in chunks.items()
+    }
+    negative = texts.negative
     return PromptPlan(
         weights=texts.weights,
         prompts=tuple(
             tuple(padded[text] for text in step) for step in zip(*texts.prompts, strict=True)
         ),
-        negative=None if texts.negative is None else tuple(padded[text] for text in texts.negative),
+        negative=None if negative is None else tuple(padded[text] for text in negative),
         clip_skip=clip_skip,
-        tokens=TokenCount(
-            prompts=tuple(map(count, texts.prompts)),
-            negative=None if texts.negative is None else count(texts.negative),
-            room=longest * TEXT_TOKENS,
-        ),
+        readings=tuple(tuple(readings[text] for text in each) for each in texts.prompts),
+        negative_readings=None if negative is None else tuple(readings[t] for t in negative),
     )

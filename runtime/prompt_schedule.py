@@ -4,7 +4,9 @@ r"""Prompts that change while a picture is drawn, and prompts that AND joins.
 `[from::when]` leave the other side empty. `when` is a number of steps or, where it has a decimal
 point, a fraction of them. `[a|b|...]` is a, b and so on in turn, one for each step. Both nest, in
 each other and in brackets of emphasis, which `runtime.prompt` reads from the text that is left.
-`a :1.2 AND b` steers by several prompts at once, each with a weight that is 1 where none is given.
+Of a picture's second pass, fractions from 1 to 2 are meant, and numbers of steps above those of the
+first. `a :1.2 AND b` steers by several prompts at once, each with a weight that is 1 where none is
+given.
 
 Source: the webui's documentation, wiki pages Features, "Prompt editing", "Alternating Words" and
 "Composable Diffusion", and Seed breaking changes, 1.6.0.
@@ -99,18 +101,23 @@ def parse_schedule(prompt: str) -> Parts:
     return reader.finish()
 
 
-def texts_by_step(parts: Parts, steps: int) -> tuple[str, ...]:
-    """What the prompt is at each of `steps` steps.
+def texts_by_step(parts: Parts, steps: int, steps_before: int = 0) -> tuple[str, ...]:
+    """What the prompt is at each step.
+
+    Args:
+        parts: what `parse_schedule` returned.
+        steps: how many steps there are.
+        steps_before: for a picture's second pass, how many steps its first one had.
 
     Raises:
         SettingError: it would be more than `MAX_TEXTS` different texts.
     """
     if all(isinstance(part, str) for part in parts):
-        return (_text_at(parts, 1, steps),) * steps
+        return ("".join(map(str, parts)),) * steps
     texts: dict[str, str] = {}
     by_step = []
     for step in range(1, steps + 1):
-        text = _text_at(parts, step, steps)
+        text = _text_at(parts, step, steps, steps_before)
         by_step.append(texts.setdefault(text, text))
         if len(texts) > MAX_TEXTS:
             raise SettingError(
@@ -120,23 +127,28 @@ def texts_by_step(parts: Parts, steps: int) -> tuple[str, ...]:
     return tuple(by_step)
 
 
-def _text_at(parts: Parts, step: int, steps: int) -> str:
+def _text_at(parts: Parts, step: int, steps: int, steps_before: int) -> str:
     """The text at a step, counted from 1."""
-    return "".join(
-        part if isinstance(part, str) else _text_at(_choose(part, step, steps), step, steps)
-        for part in parts
-    )
+    texts = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        if isinstance(part, Alternation):
+            chosen = part.options[(step - 1) % len(part.options)]
+        else:
+            last = _last_step_before(part.when, steps, steps_before)
+            chosen = part.before if step <= last else part.after
+        texts.append(_text_at(chosen, step, steps, steps_before))
+    return "".join(texts)
 
 
-def _choose(part: Edit | Alternation, step: int, steps: int) -> Parts:
-    if isinstance(part, Alternation):
-        return part.options[(step - 1) % len(part.options)]
-    return part.before if step <= _last_step_before(part.when, steps) else part.after
-
-
-def _last_step_before(when: str, steps: int) -> int:
+def _last_step_before(when: str, steps: int, steps_before: int) -> int:
     """A number with a decimal point is a fraction of the steps, rounded down."""
-    number = float(when) * steps if "." in when else float(when)
+    if "." in when:
+        number = (float(when) - (steps_before > 0)) * steps
+    else:
+        number = float(when) - steps_before
     return int(max(0.0, min(number, float(steps))))
 
 

@@ -20,6 +20,7 @@ from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
 from runtime.tiles import AUTO, TILINGS
+from runtime.trained_tags import add_tags, trained_tags
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Request:
             what is masked is worked on.
         hires: the second pass at another size; None for no such pass.
         vae_tiling: one of `runtime.tiles.TILINGS`.
+        tags: how many of the look's trained tags go into the prompt: "all", "none", or a number
+            of the most frequent; by default as many as the preset says.
     """
 
     prompt: str
@@ -79,6 +82,7 @@ class Request:
     init: InitSettings | None = None
     hires: HiresSettings | None = None
     vae_tiling: str = AUTO
+    tags: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     defaults = manifest.defaults
     preset = _preset(request, manifest)
     baked = baked_loras(manifest)
-    prompt = _join(preset.before, request.prompt, preset.after)
+    tags = trained_tags(manifest, request.tags, preset.tags)
+    own = (preset.before, request.prompt, preset.after)
+    prompt = _join(preset.before, add_tags(tags, *own), request.prompt, preset.after)
     negative = defaults.negative if request.negative is None else request.negative
     negative = _join(preset.negative, negative)
     sampler, schedule = resolve(*_sampler_names(request, manifest))
@@ -145,7 +151,10 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         raise SettingError("; ".join(faults) + ".")
     if has_and(settings.negative):
         log.warning("AND is a word like others in a negative prompt, as in the webui")
-    read_prompts(settings.prompt, settings.negative, settings.steps, settings.cfg)
+    texts = settings.prompt, settings.negative
+    read_prompts(*texts, settings.steps, settings.cfg)
+    if settings.hires is not None:
+        read_prompts(*texts, settings.hires.steps, settings.cfg, settings.steps)
     return tuple(_nth(settings, index) for index in range(request.count))
 
 

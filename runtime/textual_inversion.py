@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from engines import layout
+from engines.bundle import Bundle
 from engines.manifest import EmbeddingSpec
 from runtime.tokenizer import ClipTokenizer
 
@@ -45,6 +47,16 @@ class EmbeddingVocabulary:
 
     def _plain(self, text: str) -> list[tuple[int, ...]]:
         return [(token,) for token in self._tokenizer.encode(text)]
+
+
+def open_vocabulary(bundle: Bundle) -> EmbeddingVocabulary:
+    """A bundle's tokenizer with the bundle's embeddings.
+
+    Raises:
+        BundleError: the tokenizer cannot be read, or is not CLIP's.
+    """
+    tokenizer = ClipTokenizer.open(bundle.path / layout.TOKENIZER_FILE)
+    return EmbeddingVocabulary(tokenizer, bundle.manifest.embeddings)
 
 
 def _pattern(name: str) -> str:

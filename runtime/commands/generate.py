@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from runtime.outputs import PictureOutput
     from runtime.pipeline import Pipeline
     from runtime.png import Picture
+    from runtime.prompt_plan import TokenCount
     from runtime.request import Settings
     from runtime.sheet_axes import Sheet
 
@@ -68,7 +70,9 @@ def run(options: argparse.Namespace) -> Result:
         written, sheet_file = _generate(options, output, pipeline, settings, sheet)
         backend, reason = pipeline.choice.backend, pipeline.choice.reason
     seconds = round(time.monotonic() - started, 2)
-    lines = [f"{file}  seed {made.seed}" for file, made in written]
+    lines = [
+        f"{file}  seed {made.seed}  {_describe_tokens(tokens)}" for file, made, tokens in written
+    ]
     if sheet_file is not None:
         lines.append(str(sheet_file))
     lines.append(f"{path} on {backend.name} ({backend.device}; {reason}) in {seconds:.1f} s")
@@ -76,8 +80,13 @@ def run(options: argparse.Namespace) -> Result:
         text="\n".join(lines),
         value={
             "pictures": [
-                {"file": str(file), "seed": made.seed, "prompt": made.prompt}
-                for file, made in written
+                {
+                    "file": str(file),
+                    "seed": made.seed,
+                    "prompt": made.prompt,
+                    "tokens": dataclasses.asdict(tokens),
+                }
+                for file, made, tokens in written
             ],
             "sheet": None if sheet_file is None else str(sheet_file),
             "bundle": str(path),
@@ -87,6 +96,13 @@ def run(options: argparse.Namespace) -> Result:
             "seconds": seconds,
         },
     )
+
+
+def _describe_tokens(tokens: "TokenCount") -> str:
+    """As in `12/75 tokens, negative 5/75`."""
+    prompts = ", ".join(f"{count}/{tokens.room}" for count in tokens.prompts)
+    negative = "" if tokens.negative is None else f", negative {tokens.negative}/{tokens.room}"
+    return f"{prompts} tokens{negative}"
 
 
 def _check_files(
@@ -127,8 +143,8 @@ def _generate(
     pipeline: "Pipeline",
     settings: "Sequence[Settings]",
     sheet: "Sheet | None",
-) -> "tuple[list[tuple[Path, Settings]], Path | None]":
-    """Write every picture, and the sheet or grid if there is one; where they are."""
+) -> "tuple[list[tuple[Path, Settings, TokenCount]], Path | None]":
+    """Write every picture, and the sheet or grid if there is one; where they are, and how long."""
     from runtime.picture_file import encode
 
     together = options.grid or sheet is not None
@@ -141,7 +157,8 @@ def _generate(
             if output.to_directory or not together:
                 encoded = encode(picture, output.kind, quality(options))
                 file = output.write(encoded, picture.settings.seed)
-                written.append((file, picture.settings))
+                tokens = pipeline.prompts(picture.settings).tokens
+                written.append((file, picture.settings, tokens))
     if not together:
         return written, None
     pictures = [kept[id(each)] for each in settings]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engines.errors import SettingError
 from runtime.commands.hires_options import read_hires_settings
 from runtime.commands.init_options import read_init_settings
+from runtime.commands.prompt_options import add_prompt_arguments
 from runtime.commands.sampling_options import read_guidance_settings, read_stochasticity
 from runtime.commands.seed_options import read_noise_settings
 from runtime.commands.size_option import size
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     """Add prompts, `--from` and the options that every picture has."""
-    parser.add_argument(
-        "prompts",
-        nargs="*",
-        metavar="PROMPT",
-        help="in the webui's grammar: (more), [less], (so much:1.3), BREAK, [from:to:0.5], [a|b], "
-        "AND (docs/prompts.md)",
-    )
+    add_prompt_arguments(parser, nargs="*")
     parser.add_argument(
         "--from",
         dest="source",
@@ -34,8 +29,6 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="make the picture in this file again, but for what other options say",
     )
-    parser.add_argument("--preset", metavar="NAME", help="one of the bundle's presets, or none")
-    parser.add_argument("--negative", metavar="TEXT", help="what the picture should not show")
     parser.add_argument("--n", type=int, help="pictures for each prompt (default 1)")
     parser.add_argument(
         "--seed", type=int, help="of the first picture, the next have the next (default: random)"
@@ -47,9 +40,6 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--schedule", metavar="NAME", help="such as karras or automatic")
     parser.add_argument("--size", type=size, metavar="WxH", help="in pixels, multiples of 8")
-    parser.add_argument(
-        "--clip-skip", type=int, metavar="N", help="1 (default) or 2, as in the webui"
-    )
 
 
 def read_source(options: argparse.Namespace) -> "tuple[Request, Origin | None]":
@@ -104,6 +94,7 @@ def _request(options: argparse.Namespace, source: "Request") -> "Request":
     given: dict[str, Any] = {
         "negative": options.negative,
         "preset": options.preset,
+        "tags": options.tags,
         "seed": options.seed,
         "steps": options.steps,
         "cfg": options.cfg,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.embeddings import EmbeddingSource
 from convert.recipe import load_recipe, recipe_names
 from engines.errors import InputError, SettingError
 from engines.manifest import Preset
@@ -42,6 +43,7 @@ def test_the_shipped_recipes() -> None:
         ("https://civitai.com/api/download/models/16576", "epiNoiseoffset_v2.safetensors", 0.6),
     ]
     assert recipe.presets.keys() == {"cracked", "glowing"}
+    assert {preset.tags for preset in recipe.presets.values()} == {"all"}
     assert (recipe.defaults.width, recipe.defaults.steps, recipe.defaults.cfg) == (512, 20, 7.0)
 
 
@@ -65,6 +67,23 @@ def test_paths_start_from_the_file(tmp_path: Path) -> None:
     assert recipe.presets["p"].before == "x, "
     assert (recipe.defaults.steps, recipe.defaults.sampler) == (30, "DPM++ 2M")
     assert recipe.export.dtype == "fp32"
+
+
+def test_embeddings_are_placed_like_loras(tmp_path: Path) -> None:
+    entries = """
+        [[embeddings]]
+        source = "glow.pt"
+        [[embeddings]]
+        source = "https://host/download/1"
+        name = "old"
+        file = "old.pt"
+        sha256 = "{sha256}"
+        [export]""".format(sha256="AB" * 32)
+    recipe = load_recipe(_write(tmp_path, TEXT.replace("[export]", entries)))
+    assert recipe.embeddings == (
+        EmbeddingSource(str(tmp_path / "glow.pt")),
+        EmbeddingSource("https://host/download/1", "old", "old.pt", "ab" * 32),
+    )
 
 
 def test_an_unknown_recipe_lists_the_known() -> None:
@@ -94,6 +113,13 @@ def test_an_unknown_recipe_lists_the_known() -> None:
         ("steps = 30", "width = 100", "defaults.width is 100"),
         ('name = "mine"', 'name = "a/b"', "name is 'a/b'"),
         ("[presets.p]", "[presets.p", "not valid TOML"),
+        ("[presets.p]", '[presets.p]\ntags = "most"', "presets.p.tags: The tags 'most'"),
+        ("[export]", '[[embeddings]]\nname = "a"\n[export]', r"embeddings\[0\]: source is missing"),
+        (
+            "[export]",
+            '[[embeddings]]\nsource = "a.pt"\nsha256 = "1"\n[export]',
+            r"embeddings\[0\]\.sha256 is not 64",
+        ),
         ("[export]", '[[loras]]\nname = "one"\nsource = "s"\nweight = 1\n[export]', "an earlier"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from engines.errors import SettingError
 from runtime.chunks import make_chunks
 from runtime.prompt import parse_prompt
-from runtime.prompt_plan import MAX_CHUNKS, Chunks, PromptPlan, PromptPlanner, TokenCount
+from runtime.prompt_plan import MAX_CHUNKS, Chunks, PromptPlan, PromptPlanner, Reading, TokenCount
 from tests.runtime.stand_ins import Words
 
 LONG = " ".join(f"w{i}" for i in range(80))
@@ -76,6 +76,20 @@ def test_short_texts_are_lengthened_for_a_bundle_of_fixed_length(words: Words) -
     assert plan.prompts[0][0][1] == _chunks(words, "")[0]
     assert plan.tokens == TokenCount((1,), 1, 150)
     assert _plan(words, LONG + LONG, "b", least=2).length == 3
+
+
+def test_readings_say_how_each_text_is_read(words: Words) -> None:
+    plan = _plan(words, f"[a:{LONG}:2]", "n")
+    short, long = Reading("a", (1,)), Reading(LONG, (75, 5))
+    assert plan.readings == ((short, short, long, long),)
+    assert plan.negative_readings == (Reading("n", (1,)),) * 4
+    assert long.tokens == 80
+
+
+def test_a_second_pass_goes_on_where_the_first_has_ended(words: Words) -> None:
+    plan = PromptPlanner(words).plan("[a:b:1.5]", "[c:d:6]", 4, 7.0, 1, steps_before=4)
+    assert [reading.text for reading in plan.readings[0]] == ["a", "a", "b", "b"]
+    assert [reading.text for reading in plan.negative_readings or ()] == ["c", "c", "d", "d"]
 
 
 def test_too_many_chunks_are_refused_before_they_are_made(words: Words) -> None:

@@ -27,9 +27,9 @@ from runtime.prompt_schedule import (
 )
 
 
-def _schedule(prompt: str, steps: int) -> list[tuple[int, str]]:
+def _schedule(prompt: str, steps: int, steps_before: int = 0) -> list[tuple[int, str]]:
     """Each text in turn, and the step, from 1, that is its last."""
-    texts = texts_by_step(parse_schedule(prompt), steps)
+    texts = texts_by_step(parse_schedule(prompt), steps, steps_before)
     assert len(texts) == steps
     schedule: list[tuple[int, str]] = []
     for step, text in enumerate(texts, 1):
@@ -101,6 +101,29 @@ def test_the_documentations_example() -> None:
 )
 def test_editing_in_ten_steps(prompt: str, schedule: list[tuple[int, str]]) -> None:
     assert _schedule(prompt, 10) == schedule
+
+
+@pytest.mark.parametrize(
+    ("prompt", "first", "second"),
+    [
+        # The table of the page Seed breaking changes, with 20 steps and then 8.
+        ("[red:green:0.25]", [(5, "red"), (20, "green")], [(8, "green")]),
+        ("[red:green:1.25]", [(20, "red")], [(2, "red"), (8, "green")]),
+        ("[red:green:5]", [(5, "red"), (20, "green")], [(8, "green")]),
+        ("[red:green:25]", [(20, "red")], [(5, "red"), (8, "green")]),
+        ("[red:green:2.0]", [(20, "red")], [(8, "red")]),
+        ("[red:green:20]", [(20, "red")], [(8, "green")]),
+    ],
+)
+def test_editing_in_two_passes(
+    prompt: str, first: list[tuple[int, str]], second: list[tuple[int, str]]
+) -> None:
+    assert _schedule(prompt, 20) == first
+    assert _schedule(prompt, 8, 20) == second
+
+
+def test_alternation_begins_anew_in_the_second_pass() -> None:
+    assert texts_by_step(parse_schedule("[a|b]"), 3, 21) == ("a", "b", "a")
 
 
 @pytest.mark.parametrize(

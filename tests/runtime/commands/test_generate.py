@@ -49,7 +49,9 @@ def test_the_only_bundle_and_out_are_the_defaults(
     assert settings.prompt == "a cat"
     assert origin.bundle == "stand-in"
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[0] == f"out/{file.name}  seed {settings.seed}"
+    assert captured.out.splitlines()[0] == (
+        f"out/{file.name}  seed {settings.seed}  3/75 tokens, negative 1/75"
+    )
     assert "bundles/look on stand-in (formulas; the fastest here)" in captured.out
     assert "4/4" in captured.err, "the progress bar counts steps"
 
@@ -95,7 +97,13 @@ def test_several_prompts_and_pictures_as_json(
     for picture in made:
         settings, _ = read_record(workplace / picture["file"])
         assert (settings.prompt, settings.seed) == (picture["prompt"], picture["seed"])
+        assert picture["tokens"] == {"prompts": [3], "negative": 1, "room": 75}
     assert len({picture["file"] for picture in made}) == 4
+
+
+def test_trained_tags_are_put_in(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "a cat", "--tags", "all", "--out", "a.png"]) == 1
+    assert "stand-in knows no trained tags" in capsys.readouterr().err
 
 
 def test_quiet_says_nothing_but_the_result(capsys: pytest.CaptureFixture[str]) -> None:
