@@ -17,14 +17,17 @@ import pytest
 from PIL import Image
 
 from engines import layout
-from engines.bundle import open_bundle
+from engines.bundle import Bundle, open_bundle
+from engines.plans import open_plans
 from tests.full_size.model import write_full_size_lora, write_full_size_model
 
 pytestmark = pytest.mark.full_size
 
 GIGABYTE = 1_000_000_000
-PEAKS = {"fuse": 1.5, "export": 2.0, "generate": 10.0}
+PEAKS = {"fuse": 1.5, "export": 2.0, "build": 8.0, "generate": 10.0}
 """Gigabytes of resident memory that each stage may take."""
+PLAN_OVERHEAD = 0.1
+"""Gigabytes that a plan may take beyond its weights, for three architectures together."""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,8 @@ def test_full_size_model_goes_through_the_chain(directory: Path, chain: Chain) -
     bundle = open_bundle(bundle_path)
     assert bundle.weights_size(layout.UNET) > 1.7 * GIGABYTE
 
+    _build_plans(bundle, chain)
+
     chain.run(
         "generate",
         *("runtime", "generate", "a photo of a cat", "--bundle", str(bundle_path)),
@@ -112,3 +117,22 @@ def test_full_size_model_goes_through_the_chain(directory: Path, chain: Chain) -
 
     for stage, (_, peak) in chain.costs.items():
         assert peak < PEAKS[stage] * GIGABYTE
+
+
+def _build_plans(bundle: Bundle, chain: Chain) -> None:
+    """Plans of all four graphs, for three kinds of RTX card and both ranges of sizes."""
+    pytest.importorskip("tensorrt_rtx")
+    plan_sizes = chain.run(
+        "build",
+        *("convert", "build", str(bundle.path), "--backend", "tensorrt-rtx"),
+        *("--target", "sm86,sm89,sm120"),
+    )["components"]
+    plans = open_plans(bundle, "tensorrt-rtx", "sm120")
+    for name in layout.COMPONENTS:
+        weights = bundle.weights_size(name)
+        assert weights < plan_sizes[name]["bytes"] < weights + PLAN_OVERHEAD * GIGABYTE
+    latents = [profile["sample"] for profile in plans.content.components[layout.UNET].profiles]
+    assert [each.min for each in latents] == [(1, 4, 64, 64), (1, 4, 32, 32)]
+    assert [each.opt for each in latents] == [(2, 4, 64, 64), (2, 4, 64, 64)]
+    assert [each.max for each in latents] == [(16, 4, 64, 64), (16, 4, 128, 128)]
+    shutil.rmtree(plans.path)

@@ -1,0 +1,1 @@
+"""Building TensorRT plans from a bundle, with `tensorrt` or `tensorrt_rtx`."""

@@ -1,0 +1,100 @@
+"""Bundles for tests that build no real plans: a manifest, and graphs that nobody reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engines import layout
+from engines.bundle import Bundle, open_bundle
+from engines.identity import sha256_file
+from engines.manifest import (
+    ComponentSpec,
+    Defaults,
+    FileEntry,
+    Latents,
+    Manifest,
+    TensorSpec,
+    write_manifest,
+)
+from engines.plans import TENSORRT_RTX, Plan, PlanSet, ShapeRange, graph_identity, write_plans
+
+_CHANNELS = {layout.SAMPLE: 4, layout.LATENT_SAMPLE: 4, layout.ENCODER_HIDDEN_STATES: 768}
+_DTYPES = {layout.INPUT_IDS: "int64", layout.TIMESTEP: "float32"}
+
+
+def write_bundle(
+    path: Path,
+    *,
+    size: int = 512,
+    fixed: Mapping[str, int] | None = None,
+    contents: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """A bundle with all four components, of pictures of `size` by default.
+
+    `fixed` has the sizes of axes that are not dynamic, `contents` what is in the graphs of some
+    components.
+    """
+    files = {}
+    for name in layout.COMPONENTS:
+        graph = path / layout.graph_file(name)
+        graph.parent.mkdir(parents=True)
+        graph.write_bytes((contents or {}).get(name, name.encode()))
+        files[layout.graph_file(name)] = FileEntry(graph.stat().st_size, sha256_file(graph))
+    manifest = Manifest(
+        name="stand-in",
+        identity="0" * 64,
+        tools={},
+        latents=Latents(4, 8, 0.18215),
+        components={name: _component(name, fixed or {}) for name in layout.COMPONENTS},
+        files=files,
+        defaults=Defaults(width=size, height=size),
+    )
+    write_manifest(manifest, path / layout.BUNDLE_FILE)
+    return open_bundle(path)
+
+
+def _component(name: str, fixed: Mapping[str, int]) -> ComponentSpec:
+    inputs = tuple(
+        TensorSpec(
+            tensor,
+            _DTYPES.get(tensor, "float16"),
+            tuple(
+                fixed.get(axis, axis) if isinstance(axis, str) else axis or _CHANNELS[tensor]
+                for axis in axes
+            ),
+        )
+        for tensor, axes in layout.COMPONENTS[name].inputs.items()
+    )
+    return ComponentSpec(layout.graph_file(name), "float16", inputs, outputs=())
+
+
+def write_plan_set(bundle: Bundle, *targets: str) -> PlanSet:
+    """A set of plans of the bundle, as `convert build` would leave it, but with nothing in it."""
+    directory = bundle.path / layout.engine_directory(TENSORRT_RTX, targets)
+    directory.mkdir(parents=True)
+    plans = {}
+    for name, spec in bundle.manifest.components.items():
+        file = directory / layout.plan_file(name)
+        file.write_bytes(b"plan of " + name.encode())
+        shapes = {tensor.name: ShapeRange((1, 4), (2, 4), (8, 4)) for tensor in spec.inputs}
+        plans[name] = Plan(
+            file=file.name,
+            size=file.stat().st_size,
+            sha256=sha256_file(file),
+            graph_identity=graph_identity(bundle.manifest, name),
+            stripped=False,
+            profiles=(shapes,),
+        )
+    content = PlanSet(
+        backend=TENSORRT_RTX,
+        targets=targets,
+        library_version="1.2.3.4",
+        system="linux-x86_64",
+        gpu="",
+        hardware_compatibility="none",
+        identity="ab" * 32,
+        options={},
+        arguments=("--backend", TENSORRT_RTX, "--target", ",".join(targets)),
+        components=plans,
+    )
+    write_plans(content, directory / layout.PLANS_FILE)
+    return content
