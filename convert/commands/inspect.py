@@ -8,6 +8,13 @@ from pathlib import Path
 from convert.base import read_base
 from convert.checkpoint import split_checkpoint
 from convert.commands.fuse import describe, describe_rank
+from convert.commands.inspect_plans import (
+    PLAN_SUFFIX,
+    describe_found,
+    describe_staleness,
+    inspect_plan,
+    inspect_plan_set,
+)
 from convert.family import FAMILY
 from convert.fuse_record import FuseRecord, read_record
 from convert.kinds import CHECKPOINT, INPAINTING, LORA, recognise
@@ -23,6 +30,7 @@ from engines.errors import InputError
 from engines.fields import FieldError, parse_fields
 from engines.identity import Json, sha256_file
 from engines.manifest import Manifest
+from engines.plans import find_plans
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,7 +38,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "inspect",
         help="say what a file or directory is",
-        description="Say what a LoRA, base model, fused model or bundle is and holds.",
+        description="Say what a LoRA, base model, fused model, bundle or TensorRT plan is and "
+        "holds.",
     )
     parser.add_argument("path", type=Path, metavar="FILE|DIR")
     add_common_arguments(parser)
@@ -43,7 +52,11 @@ def run(options: argparse.Namespace) -> Result:
     if not path.exists():
         raise InputError(f"There is nothing at {path}.")
     if path.is_file():
+        if path.suffix == PLAN_SUFFIX:
+            return inspect_plan(path, progress=not options.quiet)
         return _inspect_file(path)
+    if (path / layout.PLANS_FILE).is_file():
+        return inspect_plan_set(path, progress=not options.quiet)
     if (path / layout.BUNDLE_FILE).is_file():
         return _inspect_bundle(path, progress=not options.quiet)
     if (path / layout.FUSE_FILE).is_file():
@@ -139,9 +152,15 @@ def _inspect_bundle(path: Path, *, progress: bool) -> Result:
         for name, spec in manifest.embeddings.items()
     ]
     lines += [f"  {line}" for line in _provenance(manifest)]
+    plans = find_plans(bundle)
+    lines += [describe_found(found) for found in plans]
     stale = stale_bundle(bundle, progress=progress)
-    value: dict[str, Json] = {"manifest": asdict(manifest), "stale": [*stale]}
-    return Result("\n".join([*lines, *_staleness(stale)]), {"kind": "bundle", **value})
+    value: dict[str, Json] = {
+        "manifest": asdict(manifest),
+        "plans": {found.path.name: found.fault for found in plans},
+        "stale": [*stale],
+    }
+    return Result("\n".join([*lines, *describe_staleness(stale)]), {"kind": "bundle", **value})
 
 
 def _inspect_fused(path: Path, *, progress: bool) -> Result:
@@ -149,7 +168,7 @@ def _inspect_fused(path: Path, *, progress: bool) -> Result:
     stale = stale_fused(path, record, progress=progress)
     lines = [f"{path}: a fused model, identity {record.identity[:10]}", *describe(record)]
     value: dict[str, Json] = {"record": asdict(record), "stale": [*stale]}
-    return Result("\n".join([*lines, *_staleness(stale)]), {"kind": "fused", **value})
+    return Result("\n".join([*lines, *describe_staleness(stale)]), {"kind": "fused", **value})
 
 
 def _provenance(manifest: Manifest) -> list[str]:
@@ -160,12 +179,6 @@ def _provenance(manifest: Manifest) -> list[str]:
         return describe(parse_fields(FuseRecord, manifest.provenance))
     except FieldError as error:
         return [f"its provenance cannot be read: {error}"]
-
-
-def _staleness(reasons: list[str]) -> list[str]:
-    if not reasons:
-        return ["  up to date, as far as can be seen from here"]
-    return [f"  stale: {reason}" for reason in reasons]
 
 
 def _inspect_base(path: Path) -> Result:

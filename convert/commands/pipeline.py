@@ -3,8 +3,9 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from convert.commands.build_arguments import add_backend_arguments, backend_arguments
 from convert.commands.export import describe_dtype_reasons
 from convert.commands.export_arguments import (
     add_embedding_argument,
@@ -13,13 +14,22 @@ from convert.commands.export_arguments import (
 )
 from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
 from convert.commands.verify import add_pictures_argument, describe_parity, fused_sibling
+from convert.measure import measured
+from convert.plans.job import check_buildable, plan_build
+from convert.plans.options import BuildOptions
+from convert.plans.ranges import default_ranges
 from convert.recipe import DEFAULT, load_recipe
+from engines.bundle import open_bundle
 from engines.console import Result, add_common_arguments
-from engines.errors import MissingExtraError
+from engines.errors import MissingExtraError, SettingError
+
+if TYPE_CHECKING:
+    from convert.stages import StageReport
 
 _DESCRIPTION: Final = (
-    "Fuse, export and verify what a recipe names. A stage is skipped when its output was made from "
-    "the same content by the same tools; otherwise its output is made anew and replaced."
+    "Fuse, export and verify what a recipe names and, with --backend, build its TensorRT plans as "
+    "convert build does by default. A stage is skipped when its output was made from the same "
+    "content by the same tools; otherwise its output is made anew and replaced."
 )
 
 
@@ -57,6 +67,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_export_arguments(parser, otherwise="the recipe's")
     add_embedding_argument(parser, otherwise="the recipe's")
     add_pictures_argument(parser)
+    add_backend_arguments(parser, required=False)
     add_common_arguments(parser)
     parser.set_defaults(command=run)
 
@@ -69,6 +80,10 @@ def run(options: argparse.Namespace) -> Result:
         from convert.stages import run_stages
     except ImportError as error:
         raise MissingExtraError(str(error.name), "convert", "convert all") from error
+    if options.backend:
+        check_buildable(options.backend, options.target)
+    elif options.target:
+        raise SettingError("--target says nothing without --backend: add it, or leave both out.")
     fused = fused_sibling(options.out)
     manifest, reports = run_stages(
         recipe,
@@ -82,10 +97,12 @@ def run(options: argparse.Namespace) -> Result:
         allow_unmatched=options.allow_unmatched,
         progress=not options.quiet,
     )
+    passed = has_passed(manifest)
+    if options.backend and passed:
+        reports.append(_build(options))
     lines = [
         f"  {report.name}: {'up to date' if report.skipped else report.cost}" for report in reports
     ]
-    passed = has_passed(manifest)
     return Result(
         text="\n".join(
             [
@@ -107,3 +124,22 @@ def run(options: argparse.Namespace) -> Result:
         },
         passed=passed,
     )
+
+
+def _build(options: argparse.Namespace) -> "StageReport":
+    from convert.plans.build import ensure_plans
+    from convert.stages import StageReport
+
+    bundle = open_bundle(options.out)
+    with measured() as cost:
+        job = plan_build(
+            bundle,
+            options.backend,
+            options.target,
+            default_ranges(bundle.manifest),
+            BuildOptions(),
+            backend_arguments(options),
+        )
+        _, costs = ensure_plans(job, progress=not options.quiet)
+    cost.peak_bytes = max([cost.peak_bytes, *(plan.peak_bytes for plan in costs.values())])
+    return StageReport("build", not costs, cost)

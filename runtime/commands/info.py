@@ -9,7 +9,9 @@ from runtime.commands.bundle_option import add_bundle_argument, find_bundle
 
 if TYPE_CHECKING:
     from engines.bundle import Bundle
+    from engines.identity import Json
     from engines.manifest import ComponentSpec, Manifest
+    from engines.plans import FoundPlans
 
 _NOT_VERIFIED = "  not verified; run: convert verify"
 
@@ -33,6 +35,7 @@ def run(options: argparse.Namespace) -> Result:
     from engines.backend import choose_backend, survey
     from engines.bundle import open_bundle
     from engines.errors import BackendError
+    from engines.plans import find_plans
     from runtime.samplers.catalogue import SAMPLERS
 
     bundle = open_bundle(find_bundle(options.bundle))
@@ -46,6 +49,7 @@ def run(options: argparse.Namespace) -> Result:
     except BackendError as error:
         automatic = str(error)
     samplers = {sampler.name: sampler.schedules for sampler in SAMPLERS}
+    plans = find_plans(bundle)
     sizes = {name: bundle.weights_size(name) for name in manifest.components}
     lines = [
         f"{manifest.name} ({bundle.path}, {_megabytes(sum(sizes.values()))})",
@@ -57,6 +61,7 @@ def run(options: argparse.Namespace) -> Result:
             for name, spec in manifest.components.items()
         ],
         *_fixed(manifest),
+        *_plans(plans),
         "parity with torch",
         *_parity(manifest),
         "pictures against diffusers",
@@ -87,6 +92,7 @@ def run(options: argparse.Namespace) -> Result:
             },
             "pictures": [dataclasses.asdict(picture) for picture in manifest.pictures],
             "fixed": dict(fixed_sizes(manifest)),
+            "plans": [_plans_value(found) for found in plans],
             "presets": list(manifest.presets),
             "defaults": dataclasses.asdict(manifest.defaults),
             "embeddings": {
@@ -157,6 +163,32 @@ def _fixed(manifest: "Manifest") -> list[str]:
 
     sizes = [f"{axis} {size}" for axis, size in fixed_sizes(manifest).items()]
     return [f"fixed  {', '.join(sizes)}"] if sizes else []
+
+
+def _plans(plans: "list[FoundPlans]") -> list[str]:
+    """A line for each set of TensorRT plans: which GPUs it is for, and whether it can be used."""
+    lines = []
+    for found in plans:
+        line = f"  {found.path.name}  "
+        if found.content:
+            size = sum(plan.size for plan in found.content.components.values())
+            line += f"{', '.join(found.content.targets)} on {found.content.system}, "
+            line += f"{_megabytes(size)}, "
+        lines.append(line + (f"cannot be used: {found.fault}" if found.fault else "fresh"))
+    return ["TensorRT plans", *lines] if lines else []
+
+
+def _plans_value(found: "FoundPlans") -> "dict[str, Json]":
+    content = found.content
+    return {
+        "name": found.path.name,
+        "fault": found.fault,
+        "backend": content.backend if content else None,
+        "targets": list(content.targets) if content else [],
+        "library_version": content.library_version if content else None,
+        "system": content.system if content else None,
+        "gpu": content.gpu if content else None,
+    }
 
 
 def _megabytes(size: int) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from engines.bundle import open_bundle
 from engines.manifest import Parity, PictureParity, TensorSpec
 from runtime.__main__ import main
+from tests.convert.plans.bundles import write_plan_set
 from tests.runtime.stand_ins import MANIFEST, write_bundle
 
 MANIFEST_WITH_FIGURES = dataclasses.replace(
@@ -80,6 +82,25 @@ def test_the_same_as_json(bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert value["backends"]["cpu"] == "available"
     assert value["trained_tags"]["Cracked Skin"]["cracked skin"] == 40
     assert "karras" in value["samplers"]["DPM++ 2M"]
+
+
+def test_it_lists_tensorrt_plans(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--bundle", str(bundle)]) == 0
+    assert "TensorRT plans" not in capsys.readouterr().out
+    write_plan_set(open_bundle(bundle), "sm86", "sm89")
+    damaged = write_plan_set(open_bundle(bundle), "sm120")
+    (bundle / "engines" / "tensorrt-rtx-sm120" / "unet.plan").write_bytes(b"")
+    (bundle / "engines" / "other").mkdir()
+    assert main(["info", "--bundle", str(bundle)]) == 0
+    text = capsys.readouterr().out
+    assert "tensorrt-rtx-sm86-sm89  sm86, sm89 on linux-x86_64, 0.0 MB, fresh\n" in text
+    assert "sm120 on linux-x86_64, 0.0 MB, cannot be used: unet.plan has 0 bytes" in text
+    assert "  other  cannot be used: " in text
+    assert main(["info", "--bundle", str(bundle), "--json"]) == 0
+    plans = json.loads(capsys.readouterr().out)["plans"]
+    assert [plan["targets"] for plan in plans] == [[], ["sm120"], ["sm86", "sm89"]]
+    assert plans[1]["library_version"] == damaged.library_version
+    assert [bool(plan["fault"]) for plan in plans] == [True, True, False]
 
 
 def test_a_bundle_that_was_not_verified_says_so(
