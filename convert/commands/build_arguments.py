@@ -54,8 +54,8 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WxH[:WxH]",
         help="sizes of pictures, as in 512x512:768x768; given several times, a profile for each, "
-        "of which the narrowest that fits is used (default: the bundle's own size, and from half of "
-        "it to twice)",
+        "of which the narrowest that fits is used (default: the bundle's own size, and from half "
+        "of it to twice)",
     )
     ranges.add_argument(
         "--batch",
