@@ -5,14 +5,12 @@
 Ours is `convert fuse`; the other is the shortest diffusers program that does the same:
 from_single_file, load_lora_weights, fuse_lora, save_pretrained. Weights are seeded random numbers;
 the LoRAs change the 192 layers of the UNet and the 72 of the text encoder that kohya's trainer
-changes. Whole processes, in turns; each one's peak memory is its largest resident size.
+changes. Whole processes, in turns.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +25,7 @@ from convert.ldm import PREFIXES, unet_modules, vae_modules
 from convert.model import TEXT_ENCODER, UNET, VAE, WEIGHT_FILES, Component, canonical_name
 from convert.networks import build_network
 from convert.tensor_writer import write_tensor_file
+from engines.identity import Json
 
 RANK: Final = 128
 WEIGHT: Final = 0.6
@@ -38,7 +37,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 checkpoint, config, first, second, weight, out = sys.argv[1:]
 pipeline = StableDiffusionPipeline.from_single_file(
-    checkpoint, config=config, local_files_only=True, torch_dtype=torch.float16
+    checkpoint, config=config, local_files_only=True, dtype=torch.float16
 )
 pipeline.load_lora_weights(first, adapter_name="first")
 pipeline.load_lora_weights(second, adapter_name="second")
@@ -62,23 +61,15 @@ def main() -> None:
         ours += ["--out", f"{folder}/ours"]
         theirs = [sys.executable, "-W", "ignore", "-c", DIFFUSERS_PROGRAM, str(checkpoint)]
         theirs += [f"{folder}/config", *map(str, loras), str(WEIGHT), f"{folder}/diffusers"]
-        commands = {"convert fuse": ours, "diffusers": theirs}
-        peaks = {name: peak_memory_of(command) for name, command in commands.items()}
-        timings = time_in_turns(commands, RUNS, warmups=0)
+        timings = time_in_turns({"convert fuse": ours, "diffusers": theirs}, RUNS)
         difference = largest_difference(folder / "ours", folder / "diffusers")
-    print(
-        save(
-            "fuse_full_size",
-            "python -m benchmarks.fuse_full_size",
-            {
-                "speedup": round(timings["diffusers"].median / timings["convert fuse"].median, 2),
-                "peak_bytes": {**peaks},
-                "peak_ratio": round(peaks["diffusers"] / peaks["convert fuse"], 2),
-                "largest_difference": difference,
-            },
-            timings,
-        )
-    )
+    first, second = timings["convert fuse"], timings["diffusers"]
+    figures: dict[str, Json] = {
+        "speedup": round(second.median / first.median, 2),
+        "peak_ratio": round(second.peak_bytes / first.peak_bytes, 2),
+        "largest_difference": difference,
+    }
+    print(save("fuse_full_size", "python -m benchmarks.fuse_full_size", figures, timings))
 
 
 def make_inputs(folder: Path) -> tuple[Path, list[Path]]:
@@ -159,16 +150,6 @@ def write_random(path: Path, shapes: Shapes, spread: float) -> None:
 
     layout = {name: ("F16", shape) for name, shape in shapes.items()}
     write_tensor_file(path, layout, produce, {})
-
-
-def peak_memory_of(command: Sequence[str]) -> int:
-    """Run a command once, and return its largest resident size in bytes."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return usage.ru_maxrss * 1024
 
 
 def largest_difference(first: Path, second: Path) -> float:

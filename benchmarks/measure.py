@@ -5,7 +5,8 @@ import os
 import platform
 import statistics
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,18 +75,30 @@ def time_in_turns(
     }
 
 
+# A process starts with the peak of the one that starts it, so a small one stands between.
+_LAUNCHER = """
+import os, subprocess, sys, time
+report, *command = sys.argv[1:]
+start = time.perf_counter()
+process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+wall = time.perf_counter() - start
+with open(report, "w") as file:
+    file.write(f"{wall} {usage.ru_maxrss * 1024}")
+sys.exit(bool(status))
+"""
+
+
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, int]:
     """One process: its seconds and its largest resident size in bytes."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, env={**os.environ, **environment}
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return wall, usage.ru_maxrss * 1024
+    with tempfile.NamedTemporaryFile("r") as report:
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, report.name, *command],
+            env={**os.environ, **environment},
+            check=True,
+        )
+        wall, peak = report.read().split()
+    return float(wall), int(peak)
 
 
 def hardware() -> dict[str, Json]:

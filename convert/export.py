@@ -15,6 +15,7 @@ from convert.embeddings import with_embeddings, write_embeddings
 from convert.export_plan import ExportPlan
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
+from convert.model import WEIGHT_FILES
 from convert.onnx_file import describe_graph, write_graph
 from convert.stress import STRESSED, find_overflow
 from convert.trace import trace_graph
@@ -22,6 +23,7 @@ from engines import layout
 from engines.identity import sha256_file
 from engines.manifest import ComponentSpec, FileEntry, Manifest, write_manifest
 from engines.publish import publish_directory
+from engines.weight_map import WeightMap, write_weight_map
 
 _TORCH_DTYPES: Final = {"fp16": torch.float16, "fp32": torch.float32}
 _NUMPY_NAMES: Final = {"fp16": "float16", "fp32": "float32"}
@@ -86,7 +88,9 @@ def _write_component(plan: ExportPlan, name: str, dtype: str, bundle: Path) -> C
     torch_dtype = _TORCH_DTYPES[dtype]
     path = bundle / layout.graph_file(name)
     traced = trace_graph(name, component, torch_dtype, plan.opset, plan.fixed)
+    weight_map = WeightMap(WEIGHT_FILES[component.name], traced.weights, traced.constants())
     write_graph(traced, component, torch_dtype, path)
+    write_weight_map(weight_map, bundle / layout.weight_map_file(name))
     return describe_graph(path, name, _NUMPY_NAMES[dtype])
 
 

@@ -150,7 +150,7 @@ def fuse_tensor(tensor: StoredTensor, updates: Updates, dtype: torch.dtype) -> t
     total = base.clone() if needs_base else base
     for update, weight, _ in updates:
         part = tuple(slice(size) for size in update.shape)
-        total[part] += update.difference.delta(base[part], _load_float, weight)
+        update.difference.add_to(total[part], base[part], _load_float, weight)
     rounded = total.to(dtype)
     if not is_finite(total, dtype):
         _blame(tensor, updates)

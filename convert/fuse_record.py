@@ -138,3 +138,8 @@ def read_record(path: Path) -> FuseRecord:
         return parse_fields(FuseRecord, content)
     except FieldError as error:
         raise InputError(f"{path}: {error}. Fuse the model again.") from None
+
+
+def fused_sibling(bundle: Path) -> Path:
+    """Where `convert all` keeps the fused model of a bundle."""
+    return bundle.with_name(f"{bundle.name}.fused")

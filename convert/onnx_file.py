@@ -9,11 +9,12 @@ import onnx_ir as ir
 import torch
 
 from convert.model import Component
-from convert.trace import Rearrange, TracedGraph
+from convert.trace import TracedGraph
 from convert.weights import load_values
 from engines import layout
 from engines.errors import InternalError
 from engines.manifest import ComponentSpec, TensorSpec
+from engines.weight_map import WeightSource
 
 _INLINE_BYTES = 256
 """Tensors smaller than this stay in the graph's own file."""
@@ -39,9 +40,9 @@ def write_graph(
         InputError: a value is not finite in `dtype`.
         InternalError: the graph is not valid ONNX.
     """
-    for name, rearrange in traced.weights.items():
+    for name, source in traced.weights.items():
         value = traced.model.graph.initializers[name]
-        value.const_value = _lazy(value, component, dtype, rearrange)
+        value.const_value = _lazy(value, component, dtype, source)
     ir.save(
         traced.model,
         path,
@@ -74,14 +75,14 @@ def describe_graph(path: Path, name: str, dtype: str) -> ComponentSpec:
 
 
 def _lazy(
-    value: ir.Value, component: Component, dtype: torch.dtype, rearrange: Rearrange
+    value: ir.Value, component: Component, dtype: torch.dtype, source: WeightSource
 ) -> ir.LazyTensor:
     name = str(value.name)
     if value.shape is None or value.dtype is None:
         raise InternalError(f"the exporter lost the type of {name}")
 
     def load() -> ir.TensorProtocol:
-        array = rearrange(load_values(component, name, dtype).numpy())
+        array = source.arrange(load_values(component, source.tensor, dtype).numpy())
         return ir.tensor(np.ascontiguousarray(array), name=name)
 
     return ir.LazyTensor(load, value.dtype, value.shape, name=name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from convert.fuse_record import FuseRecord, read_record
+from convert.fuse_record import FuseRecord, fused_sibling, read_record
 from convert.hashing import find_changed
 from engines import __version__, layout
 from engines.bundle import Bundle
@@ -38,11 +38,6 @@ def stale_bundle(bundle: Bundle, *, progress: bool) -> list[str]:
         *_other_tools(manifest.tools),
         *_other_model(bundle),
     ]
-
-
-def fused_sibling(bundle: Path) -> Path:
-    """Where `convert all` keeps the fused model of a bundle."""
-    return bundle.with_name(f"{bundle.name}.fused")
 
 
 def _changed(faults: Mapping[str, str]) -> list[str]:

@@ -7,16 +7,14 @@ constants without a name, and so that a full-size model needs no memory until it
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
-from numpy.typing import NDArray
 from onnxscript.optimizer import fold_constants
 
 from convert.export_options import OPSETS
@@ -25,8 +23,7 @@ from convert.model import Component, canonical_name
 from convert.weights import fake_network
 from engines import layout
 from engines.errors import InternalError
-
-Rearrange = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+from engines.weight_map import WeightSource
 
 _FOLD_LIMIT: Final = 1024
 _CHATTING: Final = ("onnx_ir", "onnxscript", "torch.onnx._internal.exporter._registration")
@@ -41,7 +38,11 @@ class TracedGraph:
     """
 
     model: ir.Model
-    weights: dict[str, Rearrange]
+    weights: dict[str, WeightSource]
+
+    def constants(self) -> tuple[str, ...]:
+        """The initializers that are no parameter of the model."""
+        return tuple(name for name in self.model.graph.initializers if name not in self.weights)
 
 
 def trace_graph(
@@ -118,11 +119,11 @@ def _finish(model: ir.Model, name: str, source: str, fixed: Mapping[str, int]) -
         passes.ClearMetadataAndDocStringPass(),
     ):
         cleaning(model)
-    weights = _absorb_rearrangements(graph, names)
+    sources = _absorb_rearrangements(graph, names & graph.initializers.keys())
     passes.RemoveUnusedNodesPass()(model)
     _name_axes(graph, layout.COMPONENTS[name], fixed)
     graph.name = name
-    return TracedGraph(model, {key: weights[key] for key in graph.initializers if key in weights})
+    return TracedGraph(model, {key: sources[key] for key in graph.initializers if key in sources})
 
 
 def name_weights(graph: ir.Graph, source: str) -> set[str]:
@@ -138,46 +139,53 @@ def name_weights(graph: ir.Graph, source: str) -> set[str]:
     return names
 
 
-def _absorb_rearrangements(graph: ir.Graph, names: set[str]) -> dict[str, Rearrange]:
+def _absorb_rearrangements(graph: ir.Graph, names: set[str]) -> dict[str, WeightSource]:
     """Remove each Transpose and Unsqueeze of a weight; say how the weight is to be stored instead.
 
     An engine would do the same when it loads the graph, and lose the weight's name.
     """
-    weights: dict[str, Rearrange] = dict.fromkeys(names, _as_stored)
+    sources = {name: as_stored(graph.initializers[name]) for name in names}
     for node in list(graph):
         weight = node.inputs[0] if node.inputs else None
         if weight is None or weight.name not in names or len(weight.uses()) != 1:
             continue
-        rearrange = _rearrangement(node)
-        if rearrange is None:
+        source = _rearranged(sources[weight.name], node)
+        if source is None:
             continue
         output = node.outputs[0]
-        weight.shape = output.shape
+        weight.shape = ir.Shape(source.shape)
         output.replace_all_uses_with(weight)
         graph.remove(node, safe=True)
-        weights[weight.name] = _in_turn(weights[weight.name], rearrange)
-    return weights
+        sources[weight.name] = source
+    return sources
 
 
-def _in_turn(first: Rearrange, second: Rearrange) -> Rearrange:
-    return lambda values: second(first(values))
+def as_stored(weight: ir.Value) -> WeightSource:
+    """What says that a weight lies in the graph as it does in the model."""
+    if weight.shape is None or not weight.shape.is_static():
+        raise InternalError(f"the exporter lost the shape of {weight.name}")
+    shape = weight.shape.numpy()
+    return WeightSource(str(weight.name), tuple(range(len(shape))), shape)
 
 
-def _rearrangement(node: ir.Node) -> Rearrange | None:
-    if node.op_type == "Transpose":
+def _rearranged(source: WeightSource, node: ir.Node) -> WeightSource | None:
+    """What a node makes of a weight; None where it is no rearrangement, or cannot be said."""
+    if node.op_type == "Transpose" and len(source.order) == len(source.shape):
         order = tuple(node.attributes["perm"].as_ints())
-        return lambda values: values.transpose(order)
+        return replace(
+            source,
+            order=tuple(source.order[axis] for axis in order),
+            shape=tuple(source.shape[axis] for axis in order),
+        )
     if node.op_type == "Unsqueeze":
         axes_input = node.inputs[1]
         if axes_input is None or axes_input.const_value is None:
             return None
-        axes = tuple(int(axis) for axis in axes_input.const_value.numpy())
-        return lambda values: np.expand_dims(values, axes)
+        rank = len(source.shape) + axes_input.const_value.size
+        new = {int(axis) % rank for axis in axes_input.const_value.numpy()}
+        sizes = iter(source.shape)
+        return replace(source, shape=tuple(1 if i in new else next(sizes) for i in range(rank)))
     return None
-
-
-def _as_stored(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return values
 
 
 def _name_axes(graph: ir.Graph, axes: layout.ComponentLayout, fixed: Mapping[str, int]) -> None:

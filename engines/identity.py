@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 

@@ -29,6 +29,7 @@ VAE_DECODER = "vae_decoder"
 
 GRAPH_FILE = "model.onnx"
 GRAPH_DATA_FILE = "model.onnx_data"
+WEIGHT_MAP_FILE = "weights.json"
 
 CHUNK_TOKENS = 77
 """Tokens in one chunk of prompt, its start and end tokens included."""
@@ -93,6 +94,11 @@ clip skip 2 means in AUTOMATIC1111's webui, and `clip_skip=1` in diffusers.
 def graph_file(component: str) -> str:
     """The path of a component's ONNX graph inside the bundle."""
     return f"{component}/{GRAPH_FILE}"
+
+
+def weight_map_file(component: str) -> str:
+    """The path inside the bundle of what says where a graph's weights come from."""
+    return f"{component}/{WEIGHT_MAP_FILE}"
 
 
 def plan_file(component: str) -> str:

@@ -122,21 +122,23 @@ def run(options: argparse.Namespace) -> Result:
     recipe = with_block_weights(recipe, options.block_weights)
     out = options.out or Path("bundles") / f"{recipe.name}-fused"
     check_replaceable(out, force=options.force, marker=layout.FUSE_FILE)
-    try:
-        from convert.fuse import run_fuse
-        from convert.fuse_plan import KEEP_DTYPE, plan_fuse
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "convert", "convert fuse") from error
     with measured() as spent:
-        plan = plan_fuse(
-            recipe,
-            options.weights,
-            options.text_encoder_weights,
-            dtype=options.dtype or KEEP_DTYPE,
-            vae=options.vae,
-            allow_unmatched=options.allow_unmatched,
-            progress=not options.quiet,
-        )
+        try:
+            from convert.fuse_plan import KEEP_DTYPE, plan_fuse
+
+            plan = plan_fuse(
+                recipe,
+                options.weights,
+                options.text_encoder_weights,
+                dtype=options.dtype or KEEP_DTYPE,
+                vae=options.vae,
+                allow_unmatched=options.allow_unmatched,
+                progress=not options.quiet,
+            )
+            # torch takes a second, in which the plan's hashing is well under way.
+            from convert.fuse import run_fuse
+        except ImportError as error:
+            raise MissingExtraError(str(error.name), "convert", "convert fuse") from error
         record = run_fuse(plan, out, force=options.force, progress=not options.quiet)
     return Result(
         text="\n".join([*describe(record), f"{out}: {spent}"]),

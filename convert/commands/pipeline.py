@@ -13,7 +13,8 @@ from convert.commands.export_arguments import (
     merge_export_arguments,
 )
 from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
-from convert.commands.verify import add_pictures_argument, describe_parity, fused_sibling
+from convert.commands.verify import add_pictures_argument, describe_parity
+from convert.fuse_record import fused_sibling
 from convert.measure import measured
 from convert.plans.job import check_buildable, plan_build
 from convert.plans.options import BuildOptions

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from convert.fuse_record import fused_sibling
 from convert.measure import measured
 from convert.picture_cases import MOST_PICTURES, PICTURES, STEPS
 from engines.bundle import open_bundle
@@ -86,11 +87,6 @@ def run(options: argparse.Namespace) -> Result:
         },
         passed=has_passed(manifest),
     )
-
-
-def fused_sibling(bundle: Path) -> Path:
-    """Where `convert all` keeps the fused model of a bundle."""
-    return bundle.with_name(f"{bundle.name}.fused")
 
 
 def describe_parity(manifest: Manifest) -> list[str]:

@@ -48,6 +48,15 @@ class Difference(ABC):
             weight: how strongly the LoRA enters.
         """
 
+    def add_to(
+        self, total: "torch.Tensor", base: "torch.Tensor", load: Load, weight: float
+    ) -> None:
+        """Add the difference times `weight` to `total`, in place.
+
+        The other arguments are those of `delta`.
+        """
+        total += self.delta(base, load, weight)
+
 
 class Algebra(Difference):
     """A way to make the difference of a layer's weight from the tensors of one module."""

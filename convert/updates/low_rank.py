@@ -68,10 +68,24 @@ class LowRank(Algebra):
         return first_axis(tensors, DOWN)
 
     def delta(self, base: "torch.Tensor", load: Load, weight: float) -> "torch.Tensor":  # noqa: D102
-        rank = self.down.shape[0]
-        up, down = load(self.up).reshape(-1, rank), load(self.down).reshape(rank, -1)
+        up, down = self._factors(load)
         product = up @ down if self.mid is None else tucker(load(self.mid), up.T, down)
         return product.mul_(self.scale * weight).reshape(base.shape)
+
+    def add_to(  # noqa: D102
+        self, total: "torch.Tensor", base: "torch.Tensor", load: Load, weight: float
+    ) -> None:
+        if self.mid is not None or not total.is_contiguous():
+            super().add_to(total, base, load, weight)
+            return
+        up, down = self._factors(load)
+        # The product goes straight into the sum: it is as large as the layer, and most LoRAs are.
+        total.view(len(up), -1).addmm_(up, down, alpha=self.scale * weight)
+
+    def _factors(self, load: Load) -> "tuple[torch.Tensor, torch.Tensor]":
+        """`up` as [outputs, rank] and `down` as [rank, inputs · kernel]."""
+        rank = self.down.shape[0]
+        return load(self.up).reshape(-1, rank), load(self.down).reshape(rank, -1)
 
 
 def _fits(down: Shape, mid: Shape | None, up: Shape, weight: Shape) -> bool:

@@ -38,7 +38,7 @@ def test_bundle_opens_and_every_file_is_listed(tiny_bundle: Path) -> None:
 
 def test_bundle_has_what_optimum_looks_for(tiny_bundle: Path) -> None:
     for component in layout.COMPONENTS:
-        for name in ("config.json", "model.onnx", "model.onnx_data"):
+        for name in ("config.json", "model.onnx", "model.onnx_data", "weights.json"):
             assert (tiny_bundle / component / name).is_file()
     for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
         assert (tiny_bundle / "tokenizer" / name).is_file()

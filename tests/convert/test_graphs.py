@@ -15,6 +15,7 @@ from engines import layout
 from engines.backend import choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.session import Session
+from engines.weight_map import read_weight_map
 
 Array = NDArray[Any]
 DTYPES = ("fp32", "fp16")
@@ -178,18 +179,24 @@ def test_weights_keep_their_names_and_values(
         if name.startswith(parts)
     }
     graph = onnx.load(bundle.graph(component)).graph
-    found = {value.name: value for value in graph.initializer if value.name in expected}
-    assert found.keys() == expected.keys()
-    named = sum(np.prod(value.dims) for value in found.values())
-    every = sum(np.prod(value.dims) for value in graph.initializer)
-    assert every - named < 8000  # positions, the causal mask, frequencies: no weight among them
+    found = {value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer}
+    weight_map = read_weight_map(bundle.path / layout.weight_map_file(component))
+    assert weight_map.file == f"{folder}/{file}"
+    assert weight_map.weights.keys() == expected.keys()
+    assert {*weight_map.weights, *weight_map.constants} == found.keys()
+    assert len(graph.initializer) == len(weight_map.weights) + len(weight_map.constants)
+    # Positions, the causal mask, frequencies: no weight is among the constants.
+    assert sum(found[name].size for name in weight_map.constants) < 8000
     floats = np.float16 if dtype == "fp16" else np.float32
-    for name, value in expected.items():
-        array = onnx.numpy_helper.to_array(found[name])
+    for name, source in weight_map.weights.items():
+        assert source.tensor == name
+        value, array = expected[name].astype(floats), found[name]
         assert array.dtype == floats
-        if array.shape != value.shape or not np.array_equal(array, value):
-            arranged = value.T if value.ndim == 2 else value.reshape(array.shape)
-            np.testing.assert_array_equal(array, arranged.astype(floats), name)
+        # A linear layer's weight is transposed for MatMul, a norm's gets axes to be multiplied.
+        is_transposed = value.ndim == 2 and source.order == (1, 0)
+        arranged = value.T if is_transposed else value.reshape(array.shape)
+        np.testing.assert_array_equal(array, arranged, name)
+        np.testing.assert_array_equal(array, source.arrange(value), name)
 
 
 @pytest.mark.parametrize("component", COMPONENTS)

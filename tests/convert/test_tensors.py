@@ -84,6 +84,18 @@ def test_a_wrong_number_of_bytes_is_a_bug(tmp_path: Path) -> None:
         write_tensor_file(tmp_path / "x", {"a": ("F16", (1,))}, lambda name: b"123", {})
 
 
+def test_more_than_may_wait_is_written_in_order(tmp_path: Path) -> None:
+    """Larger tensors than may wait, and smaller ones: 150 MB, so that pages are released too."""
+    sizes = {f"t{i}": size for i, size in enumerate((1, 70_000_000, 5, 40_000_000, 40_000_000, 3))}
+    made = {name: bytes([i + 1]) * size for i, (name, size) in enumerate(sizes.items())}
+    layout = {name: ("U8", (size,)) for name, size in sizes.items()}
+    entry = write_tensor_file(tmp_path / "x", layout, made.__getitem__, {})
+    assert entry.sha256 == sha256((tmp_path / "x").read_bytes()).hexdigest()
+    found = load_file(tmp_path / "x")
+    assert found.keys() == made.keys()
+    assert all(found[name].numpy().tobytes() == made[name] for name in made)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

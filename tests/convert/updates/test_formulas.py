@@ -36,6 +36,9 @@ class Layer:
         delta = difference.delta(self.base, lambda tensor: load_tensor(tensor).float(), weight)
         assert torch.equal(self.base, before)
         assert delta.shape == self.base.shape
+        total = torch.zeros_like(self.base)
+        difference.add_to(total, self.base, lambda tensor: load_tensor(tensor).float(), weight)
+        torch.testing.assert_close(total, delta, rtol=1e-5, atol=1e-6)
         return delta.double().numpy()
 
     def __getitem__(self, role: str) -> Array:
@@ -107,6 +110,18 @@ def test_a_linear_lora_of_a_1x1_convolution(tmp_path: Path) -> None:
     layer = make_layer(tmp_path, (12, 8, 1, 1), low_rank(LINEAR))
     expected = 0.5 * product(layer)[:, :, None, None]
     np.testing.assert_allclose(layer.delta(0.5), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_part_of_a_wider_tensor_is_added_to(tmp_path: Path) -> None:
+    """As in an inpainting model, whose first convolution has more input channels."""
+    layer = make_layer(tmp_path, CONVOLUTION, low_rank(CONVOLUTION))
+    difference = fit_weight(layer.stored, 6.0, CONVOLUTION)
+    assert difference is not None
+    wide = torch.ones(12, 11, 3, 3)
+    part = wide[:, :8]
+    difference.add_to(part, layer.base, lambda tensor: load_tensor(tensor).float(), 0.5)
+    np.testing.assert_allclose(wide[:, :8].double(), 1 + product(layer), rtol=1e-5, atol=1e-6)
+    assert (wide[:, 8:] == 1).all()
 
 
 def test_lokr_of_a_1x1_convolution_without_its_kernel(tmp_path: Path) -> None:
