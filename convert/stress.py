@@ -34,7 +34,8 @@ def find_overflow(path: Path, spec: ComponentSpec, name: str, model: BaseModel) 
     """What overflows float16 inside a graph on stress inputs; None where nothing does.
 
     Every value between two nodes is looked at, since ONNX Runtime computes in float32 where it has
-    no kernel for halves, and an engine that has one would meet infinity.
+    no kernel for halves, and an engine that has one would meet infinity. The first that is too
+    large is named, as what follows is so because of it.
 
     Args:
         path: the graph, with its weights beside it.
@@ -43,8 +44,9 @@ def find_overflow(path: Path, spec: ComponentSpec, name: str, model: BaseModel) 
         model: what it was exported from.
     """
     peaks = _peaks(path, spec, name, model)
-    node, peak = max(peaks.items(), key=lambda item: item[1])
-    if peak <= LARGEST:
+    overflows = ((node, peak) for node, peak in peaks.items() if peak > LARGEST)
+    node, peak = next(overflows, ("", 0.0))
+    if not node:
         return None
     found = f"{peak:.3g}" if math.isfinite(peak) else "infinity"
     return f"{node} reaches {found} on stress inputs, and {LARGEST:.0f} is the most"
