@@ -16,7 +16,11 @@ from engines.session import Array
 
 @dataclass(frozen=True)
 class WeightSource:
-    """How a graph's weight comes from a stored tensor: its axes in this order, then this shape."""
+    """How a graph's weight comes from a stored tensor: its axes in this order, then this shape.
+
+    Where the bundle has textual-inversion embeddings, the text encoder's table of tokens has their
+    vectors as further rows, which come behind the stored ones before anything is arranged.
+    """
 
     tensor: str
     order: tuple[int, ...]
