@@ -23,6 +23,10 @@ from engines.errors import BackendError, InternalError, UserError
 
 _POLL_S: Final = 0.5
 _ORPHANED: Final = 1
+_MEMORY_ADVICE: Final = (
+    "Free some memory or use a machine with more (the UNet of Stable Diffusion 1.5 takes about "
+    "7 GB), or build for fewer sizes at a time with --size."
+)
 
 
 @dataclass(frozen=True)
@@ -158,12 +162,6 @@ def _death(task: PlanTask, status: int | None) -> str:
         f"TensorRT's builder crashed on the {task.component} ({end}), which is most often for want "
         f"of memory. {_MEMORY_ADVICE}"
     )
-
-
-_MEMORY_ADVICE: Final = (
-    "Free some memory or use a machine with more (the UNet of Stable Diffusion 1.5 takes about "
-    "7 GB), or build for fewer sizes at a time with --size."
-)
 
 
 def _out_of_memory(task: PlanTask) -> str:

@@ -1,7 +1,7 @@
 """What TensorRT for RTX, the real one, refuses is one error that names the node or the range."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,7 +50,11 @@ def _graph(
 
 
 def _build(
-    library: TensorRt, graph: Path, profiles: Sequence[Profile] = (ROWS,), **changes: Any
+    library: TensorRt,
+    graph: Path,
+    profiles: Sequence[Profile] = (ROWS,),
+    on_progress: Callable[[float, str], None] = lambda done, phase: None,
+    **changes: Any,
 ) -> Path:
     task = PlanTask(
         module="tensorrt_rtx",
@@ -62,15 +66,21 @@ def _build(
         options=BuildOptions(),
         **{"rtx_targets": ("sm89",), **changes},
     )
-    build_engine(library, task, lambda done, phase: None, lambda text: None)
+    build_engine(library, task, on_progress, lambda text: None)
     return task.out
 
 
 def test_what_is_right_is_built(library: TensorRt, tmp_path: Path) -> None:
     weight = numpy_helper.from_array(np.ones((4, 4), np.float16), "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
-    plan = _build(library, _graph(tmp_path / "a.onnx", node, weights=[weight]))
+    told: list[tuple[float, str]] = []
+    graph = _graph(tmp_path / "a.onnx", node, weights=[weight])
+    plan = _build(library, graph, on_progress=lambda done, phase: told.append((done, phase)))
     assert plan.stat().st_size > 1000
+    done = [each for each, _ in told]
+    assert done == sorted(done)
+    assert 0.5 < done[-1] <= 1
+    assert "Building engine" in {phase for _, phase in told}
 
 
 def test_an_operator_that_is_not_supported(library: TensorRt, tmp_path: Path) -> None:
