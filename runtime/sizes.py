@@ -7,6 +7,7 @@ from engines import layout
 from engines.axes import Limits, Ranges
 from engines.errors import SettingError
 from runtime.request import Settings
+from runtime.tiles import TILE, wants_tiles
 
 
 def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
@@ -24,12 +25,16 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
     if settings.init is not None or settings.hires is not None:
         components.append(layout.VAE_ENCODER)
     for (width, height), component in itertools.product(_sizes(settings), components):
-        if not limits.take(component, _latent_size(width, height, downscale)):
+        called = width, height
+        if component != layout.UNET and wants_tiles(settings.vae_tiling, width, height):
+            called = min(width, TILE * downscale), min(height, TILE * downscale)
+        if not limits.take(component, _axes(*called, downscale)):
             allowed = _unique(
                 _size_range(ranges, downscale) for ranges in limits.components[component]
             )
+            tiles = "" if called == (width, height) else f" in tiles of {called[0]}x{called[1]}"
             raise SettingError(
-                f"The size {width}x{height} is not possible on this backend: its "
+                f"The size {width}x{height}{tiles} is not possible on this backend: its "
                 f"{component} takes {allowed}. Choose such a size, or another --backend."
             )
 
@@ -47,7 +52,7 @@ def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int
         SettingError: they are; the message has the lengths that can be computed.
     """
     for width, height in _sizes(settings):
-        size = _latent_size(width, height, downscale)
+        size = _axes(width, height, downscale)
         if limits.take(layout.UNET, {"tokens": tokens, **size}):
             continue
         allowed = _unique(
@@ -75,22 +80,31 @@ def _sizes(settings: Settings) -> list[tuple[int, int]]:
     return sizes
 
 
-def _latent_size(width: int, height: int, downscale: int) -> dict[str, int]:
-    return {"height": height // downscale, "width": width // downscale}
+def _axes(width: int, height: int, downscale: int) -> dict[str, int]:
+    """A picture's sides as the graphs have them: of latents, and of pixels."""
+    return {
+        "height": height // downscale,
+        "width": width // downscale,
+        "picture_height": height,
+        "picture_width": width,
+    }
 
 
 def _size_range(ranges: Ranges, downscale: int) -> str:
     """Widths and heights in pixels, as in 512x512 or 256x256 to 1024x1024."""
-    (low, high), (left, right) = (
-        tuple(end * downscale for end in ranges[axis]) if axis in ranges else (None, None)
-        for axis in ("height", "width")
-    )
-    least, most = (f"{_or_any(w)}x{_or_any(h)}" for w, h in ((left, low), (right, high)))
+    ends = [
+        tuple(_side(ranges, axis, end, downscale) for axis in ("width", "height")) for end in (0, 1)
+    ]
+    least, most = (f"{width}x{height}" for width, height in ends)
     return least if least == most else f"{least} to {most}"
 
 
-def _or_any(side: int | None) -> str:
-    return "any" if side is None else str(side)
+def _side(ranges: Ranges, axis: str, end: int, downscale: int) -> str:
+    """One end of the range of a picture's side, in pixels."""
+    if axis in ranges:
+        return str(ranges[axis][end] * downscale)
+    pixels = ranges.get(f"picture_{axis}")
+    return "any" if pixels is None else str(pixels[end])
 
 
 def _range(ends: tuple[int, int]) -> str:

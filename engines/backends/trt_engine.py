@@ -26,7 +26,7 @@ from engines.plans import Plan, Profile
 
 _log = logging.getLogger(__name__)
 
-_HEADROOM: Final = 256 << 20
+HEADROOM: Final = 256 << 20
 """Bytes that stay free for CUDA itself and for inputs and outputs."""
 
 
@@ -47,7 +47,12 @@ class PlanSource:
 
 
 class Engine:
-    """A plan on the GPU, ready to make execution contexts."""
+    """A plan on the GPU, ready to make execution contexts.
+
+    Attributes:
+        profiles: its optimisation profiles.
+        resident_weights: bytes of weights that stay on the GPU; None where all of them do.
+    """
 
     def __init__(self, machine: Machine, source: PlanSource, spec: ComponentSpec) -> None:
         """Load the plan.
@@ -63,7 +68,7 @@ class Engine:
         _check_tensors(machine, self._engine, source, spec)
         if source.plan.stripped:
             refit(machine, self._engine, source.graph)
-        _place_weights(machine, self._engine, source)
+        self.resident_weights = _place_weights(machine, self._engine, source)
         self.profiles: tuple[Profile, ...] = read_profiles(
             self._engine, [tensor.name for tensor in spec.inputs]
         )
@@ -159,25 +164,30 @@ def _check_tensors(
         )
 
 
-def _place_weights(machine: Machine, engine: ICudaEngine, source: PlanSource) -> None:
-    """Keep the weights on the GPU where they fit, else stream what does not fit from the host."""
+def _place_weights(machine: Machine, engine: ICudaEngine, source: PlanSource) -> int | None:
+    """Keep the weights on the GPU where they fit, else stream what does not fit from the host.
+
+    Returns:
+        The bytes that stay, of a plan that was built for streaming.
+    """
     streamable = engine.streamable_weights_size
     if streamable == 0:
-        return
+        return None
     free, _ = machine.memory()
     working = min(
         engine.get_device_memory_size_for_profile_v2(index)
         for index in range(engine.num_optimization_profiles)
     )
-    if streamable + working + source.reserved + _HEADROOM <= free:
-        engine.weight_streaming_budget_v2 = streamable
-        return
-    budget = engine.get_weight_streaming_automatic_budget()
+    budget = streamable
+    if streamable + working + source.reserved + HEADROOM > free:
+        budget = engine.get_weight_streaming_automatic_budget()
+        _log.warning(
+            "%s keeps %.0f of %.0f MB of its weights on the GPU and streams the rest: "
+            "%.0f MB are free",
+            source.component,
+            budget / 1e6,
+            streamable / 1e6,
+            free / 1e6,
+        )
     engine.weight_streaming_budget_v2 = budget
-    _log.warning(
-        "%s keeps %.0f of %.0f MB of its weights on the GPU and streams the rest: %.0f MB are free",
-        source.component,
-        budget / 1e6,
-        streamable / 1e6,
-        free / 1e6,
-    )
+    return budget

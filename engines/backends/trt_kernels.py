@@ -6,6 +6,7 @@ from pathlib import Path
 from engines.backends.trt_api import RtxIRuntimeCache, RtxIRuntimeConfig
 from engines.backends.trt_machine import Machine
 from engines.cache import cache_directory
+from engines.cuda_driver import Driver
 from engines.errors import OutputError
 from engines.identity import identity_of
 from engines.publish import publish_file
@@ -13,7 +14,7 @@ from engines.publish import publish_file
 _log = logging.getLogger(__name__)
 
 
-def kernel_file(machine: Machine, plan_sha256: str) -> Path:
+def kernel_file(driver: Driver, library_version: str, plan_sha256: str) -> Path:
     """Where the kernels of one plan on this GPU, library and driver are kept.
 
     Raises:
@@ -22,9 +23,9 @@ def kernel_file(machine: Machine, plan_sha256: str) -> Path:
     key = identity_of(
         {
             "plan": plan_sha256,
-            "gpu": machine.driver.gpus[0].name,
-            "driver": list(machine.driver.cuda),
-            "library": machine.library.module.__version__,
+            "gpu": driver.gpus[0].name,
+            "driver": list(driver.cuda),
+            "library": library_version,
         }
     )
     return cache_directory() / "kernels" / key
@@ -39,7 +40,9 @@ class KernelCache:
         self._saved = b""
         self._path: Path | None = None
         try:
-            self._path = kernel_file(machine, plan_sha256)
+            self._path = kernel_file(
+                machine.driver, machine.library.module.__version__, plan_sha256
+            )
             self._saved = self._path.read_bytes()
         except FileNotFoundError:
             pass

@@ -24,7 +24,7 @@ def read_profiles(engine: ICudaEngine, inputs: Sequence[str]) -> tuple[Profile, 
 
 
 def choose_profile(component: str, profiles: Sequence[Profile], shapes: Shapes) -> int:
-    """The profile that takes the shapes; of several, the one with the least room above them.
+    """The profile that takes the shapes; of several, the one with the narrowest ranges.
 
     A narrow profile has kernels that were chosen for few shapes, so they fit those better.
 
@@ -48,11 +48,17 @@ def choose_profile(component: str, profiles: Sequence[Profile], shapes: Shapes) 
             f"The plan of {component} does not take {asked}; it takes {allowed}. "
             "Choose another size, or build plans for this one with `convert build --size`."
         )
-    return min(fitting, key=lambda index: _room(profiles[index]))
+    return min(fitting, key=lambda index: _width(profiles[index]))
 
 
-def _room(profile: Profile) -> float:
-    return sum(math.log(max(math.prod(each.max), 1)) for each in profile.values())
+def _width(profile: Profile) -> float:
+    """How far the ranges of a profile reach: the logarithm of largest over smallest, summed up."""
+    return sum(
+        math.log(most / least)
+        for each in profile.values()
+        for least, most in zip(each.min, each.max, strict=True)
+        if least
+    )
 
 
 def _describe(profile: Profile) -> str:

@@ -10,14 +10,17 @@ from engines.axes import Limits
 from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import SettingError
+from runtime.init_settings import InitSettings
 from runtime.pipeline import Pipeline
 from runtime.request import Request, settle
 from runtime.sizes import check_size, check_tokens
+from runtime.source_picture import SourcePicture
 from tests.runtime.stand_ins import MANIFEST, StandInBackend, open_stand_in
 
 SQUARE = {"height": (64, 64), "width": (64, 64), "tokens": (77, 308)}
 ANY = {"height": (32, 128), "width": (32, 128), "tokens": (77, 77)}
 PLANS = Limits({layout.UNET: (SQUARE, ANY), layout.VAE_DECODER: (ANY,)})
+INIT = InitSettings(SourcePicture("0" * 64, 768, 768))
 (SETTINGS,) = settle(Request("a cat", width=512, height=512), MANIFEST)
 
 
@@ -41,6 +44,35 @@ def test_another_size_is_refused_with_the_ranges(component: str, limits: Limits)
         match=rf"2048x512 is not .*: its {component} takes 512x512 or 256x256 to 1024x1024\.",
     ):
         check_size(wide, limits, 8)
+
+
+def test_the_vae_encoder_is_asked_where_there_is_a_picture_to_encode() -> None:
+    ranges = {"picture_height": (64, 512), "picture_width": (64, 768)}
+    limits = Limits({layout.VAE_ENCODER: (ranges,)})
+    high = dataclasses.replace(SETTINGS, width=768, height=768)
+    check_size(high, limits, 8)
+    with pytest.raises(SettingError, match="its vae_encoder takes 64x64 to 768x512"):
+        check_size(dataclasses.replace(high, init=INIT), limits, 8)
+    with pytest.raises(SettingError, match="1024x64 is not possible"):
+        check_size(dataclasses.replace(high, width=1024, height=64, init=INIT), limits, 8)
+
+
+def test_tiles_are_what_the_vae_sees() -> None:
+    small = {"height": (8, 96), "width": (8, 96)}
+    limits = Limits({layout.UNET: ({},), layout.VAE_DECODER: (small,)})
+    check_size(dataclasses.replace(SETTINGS, width=2048, height=2048), limits, 8)
+    check_size(dataclasses.replace(SETTINGS, width=1024, height=256, vae_tiling="on"), limits, 8)
+    with pytest.raises(SettingError, match="1024x256 is not"):
+        check_size(dataclasses.replace(SETTINGS, width=1024, height=256), limits, 8)
+    with pytest.raises(SettingError, match=r"2048x2048 is not possible .* its unet takes"):
+        check_size(
+            dataclasses.replace(SETTINGS, width=2048, height=2048),
+            Limits({layout.UNET: (small,)}),
+            8,
+        )
+    only = Limits({layout.VAE_DECODER: ({"height": (64, 64), "width": (64, 64)},)})
+    with pytest.raises(SettingError, match=r"2048x512 in tiles of 768x512 is not .* takes 512x512"):
+        check_size(dataclasses.replace(SETTINGS, width=2048, vae_tiling="on"), only, 8)
 
 
 def test_an_axis_without_limit_is_any() -> None:

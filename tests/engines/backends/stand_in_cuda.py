@@ -6,6 +6,7 @@ happens before a stream is synchronised. What a GPU would answer with garbage or
 """
 
 import enum
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -118,6 +119,7 @@ class Stream:
     def __init__(self, number: int) -> None:
         self._number = number
         self.queue: list[Operation] = []
+        self.user = 0
         self.recorded: list[Operation] | None = None
         self.invalidated = False
 
@@ -280,6 +282,9 @@ class StandInCuda:
         if stream.recorded is not None:
             stream.recorded.append(operation)
             return
+        if stream.queue and stream.user != threading.get_ident():
+            raise StandInError("two threads give work to one stream at once")
+        stream.user = threading.get_ident()
         operation.begin()
         stream.queue.append(operation)
 

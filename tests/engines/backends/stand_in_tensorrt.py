@@ -4,9 +4,10 @@ A plan is a JSON text (see `plan_text`). As in TensorRT, what is refused returns
 is logged; what would crash is a `StandInError`.
 """
 
+import functools
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,14 @@ def plan_text(
 
 
 class StandInTensorRt:
-    """The module, on a stand-in GPU. `for_rtx` makes it TensorRT for RTX."""
+    """The module, on a stand-in GPU. `for_rtx` makes it TensorRT for RTX.
+
+    Attributes:
+        compiled: the shapes that kernels were compiled for.
+        graph_strategies: of each execution context.
+        profiles: the ones that were selected.
+        refuses_recording: whether engines can be recorded as CUDA graphs.
+    """
 
     TensorIOMode: Any = TensorIOMode
     ExecutionContextAllocationStrategy: Any = AllocationStrategy
@@ -86,7 +94,9 @@ class StandInTensorRt:
         self.for_rtx = for_rtx
         self.compiled: list[str] = []
         self.graph_strategies: list[str] = []
-        self.Runtime: Callable[[Any], StandInRuntime] = lambda logger: StandInRuntime(self, logger)
+        self.profiles: list[int] = []
+        self.refuses_recording = for_rtx
+        self.Runtime: Any = functools.partial(StandInRuntime, self)
         self.Refitter: Any = StandInRefitter
         self.OnnxParserRefitter: Any = StandInParserRefitter
 
@@ -209,6 +219,9 @@ class StandInEngine:
             self.logger.log(Severity.ERROR, "the engine has no weights")
             return None
         assert runtime_config.strategy is AllocationStrategy.USER_MANAGED
+        kernels = runtime_config.dynamic_shapes_kernel_specialization_strategy
+        if self.module.for_rtx and kernels is not KernelStrategy.EAGER:
+            raise StandInError("kernels may be exchanged in the middle of a picture")
         self.contexts += 1
         self.module.graph_strategies.append(runtime_config.cuda_graph_strategy.name)
         return StandInContext(self, runtime_config)
@@ -231,6 +244,7 @@ class StandInContext:
             return self._refuse(f"there is no profile {profile_index}")
         self._engine.module.cuda.stream(stream_handle)
         self._profile = profile_index
+        self._engine.module.profiles.append(profile_index)
         self.shapes = {}
         return True
 
@@ -278,7 +292,7 @@ class StandInContext:
         if self._memory[1] < self.update_device_memory_size_for_shapes():
             return self._refuse(f"{self._memory[1]} bytes of working memory are too few")
         if stream.recorded is not None:
-            if self._engine.module.for_rtx:
+            if self._engine.module.refuses_recording:
                 stream.invalidated = True
                 return self._refuse("this engine allocates while it runs")
             if self._deferred:

@@ -13,12 +13,15 @@ import pytest
 from engines import backend as backends
 from engines import layout
 from engines.backends.trt import TensorRtBackend
+from engines.backends.trt_engine import HEADROOM, Engine, PlanSource
+from engines.backends.trt_machine import Library, Machine
 from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu
 from engines.errors import BackendError
-from engines.plans import system_name
+from engines.plans import open_plans, system_name
 from tests.engines.backends.stand_in_cuda import Status
 from tests.engines.backends.stand_in_plans import ANY_SIZE, DRIVER, StandInMachine, add_plans
+from tests.engines.backends.stand_in_tensorrt import working_size
 from tests.engines.backends.tiny_bundle import SPEC, expected, feeds, tiny_bundle
 
 NAMES = ["tensorrt", "tensorrt-rtx"]
@@ -182,6 +185,13 @@ def test_the_gpu_is_too_small(machine: StandInMachine, bundle: Bundle) -> None:
     assert machine.backend("tensorrt").unavailable(bundle) is None
 
 
+def test_weights_of_a_stripped_plan_count(machine: StandInMachine, bundle: Bundle) -> None:
+    add_plans(bundle, "tensorrt", stripped=True)
+    name, entry = next(iter(bundle.manifest.files.items()))
+    bundle.manifest.files[name] = replace(entry, size=30 << 30)
+    assert "take 32.2 GB and the NVIDIA Stand-in 4090 has 25.8" in _reason(machine, bundle)
+
+
 def test_memory_is_short_when_a_plan_is_loaded(bundle: Bundle) -> None:
     machine = StandInMachine(memory=1 << 19)
     add_plans(bundle, "tensorrt")
@@ -208,6 +218,21 @@ def test_a_plan_with_other_tensors(machine: StandInMachine, bundle: Bundle) -> N
     other = replace(bundle, manifest=replace(bundle.manifest, components={layout.UNET: halved}))
     with pytest.raises(BackendError, match="does not fit the bundle: timestep differ"):
         machine.backend("tensorrt").open_session(other, layout.UNET)
+
+
+def test_the_real_library_refuses_a_damaged_plan(machine: StandInMachine, bundle: Bundle) -> None:
+    """As far as TensorRT for RTX goes without a GPU: its logger, its runtime, the plan's bytes."""
+    real = pytest.importorskip("tensorrt_rtx")
+    version = {"library_version": real.__version__}
+    path = add_plans(bundle, "tensorrt-rtx", changes=version) / layout.plan_file(layout.UNET)
+    path.write_bytes(b"x" * path.stat().st_size)
+    backend = TensorRtBackend(
+        "tensorrt-rtx", "tensorrt_rtx", driver=lambda: DRIVER, cuda=lambda: machine.cuda
+    )
+    assert backend.unavailable(bundle) is None
+    with pytest.raises(BackendError, match=r"cannot load .*unet\.plan: .*incompatible serializ"):
+        backend.open_session(bundle, layout.UNET)
+    assert machine.cuda.left_over() == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,6 +271,53 @@ def test_weights_are_streamed_only_where_they_do_not_fit(
     small = StandInMachine(memory=3 << 30)
     small.backend("tensorrt").open_session(bundle, layout.UNET).close()
     assert "unet keeps 1611 of 3221 MB of its weights on the GPU and streams the" in caplog.text
+
+
+@pytest.mark.parametrize(("reserved", "budget"), [(0, 1 << 30), (1, 1 << 29)])
+def test_room_is_left_for_the_other_plans_and_intermediate_results(
+    bundle: Bundle, reserved: int, budget: int
+) -> None:
+    """The plans of the text encoder and the VAE have to fit beside the UNet's."""
+    add_plans(bundle, "tensorrt", streamable=1 << 30, memory=0)
+    plans = open_plans(bundle, "tensorrt", "sm89")
+    plan = plans.content.components[layout.UNET]
+    working = working_size([each.max for each in plan.profiles[0].values()])
+    machine = StandInMachine(memory=(1 << 30) + HEADROOM + working)
+    library = Library(machine.modules["tensorrt"], for_rtx=False)
+    gpu = Machine(machine.cuda, library, DRIVER, graphs=True)
+    file, graph = plans.file(layout.UNET), bundle.graph(layout.UNET)
+    source = PlanSource(layout.UNET, file, plan, graph, reserved, version_compatible=False)
+    engine = Engine(gpu, source, bundle.component(layout.UNET))
+    assert engine.resident_weights == budget
+
+
+@pytest.mark.parametrize("open_before", [True, False])
+def test_plans_that_are_loaded_need_no_more_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, open_before: bool
+) -> None:
+    bundle = tiny_bundle(tmp_path / "two", decoder=True)
+    add_plans(bundle, "tensorrt", streamable=1 << 30, memory=0)
+    plan = open_plans(bundle, "tensorrt", "sm89").content.components[layout.UNET]
+    working = working_size([each.max for each in plan.profiles[0].values()])
+    backend = StandInMachine(memory=(1 << 30) + HEADROOM + working).backend("tensorrt")
+    if open_before:
+        backend.open_session(bundle, layout.VAE_DECODER)
+    backend.open_session(bundle, layout.UNET)
+    assert ("unet keeps" in caplog.text) != open_before
+
+
+def test_a_reason_is_given_once(machine: StandInMachine, bundle: Bundle) -> None:
+    path = add_plans(bundle, "tensorrt") / layout.plan_file(layout.UNET)
+    content = path.read_bytes()
+    backend = machine.backend("tensorrt")
+    with backend.open_session(bundle, layout.UNET):
+        path.write_bytes(b"x" * len(content))
+        with pytest.raises(BackendError, match="this is no engine file"):
+            backend.open_session(bundle, layout.UNET)
+        path.write_bytes(content)
+        machine.cuda.memory = 0
+        with pytest.raises(BackendError, match=r"unet\.plan: out of memory;"):
+            backend.open_session(bundle, layout.UNET)
 
 
 def test_limits_are_the_profiles(machine: StandInMachine, bundle: Bundle) -> None:

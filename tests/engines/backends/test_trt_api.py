@@ -14,6 +14,9 @@ from typing import Any, Protocol, get_type_hints
 import pytest
 
 from engines.backends import cuda_api, trt_api
+from tests.engines.backends import stand_in_tensorrt
+from tests.engines.backends.stand_in_cuda import StandInCuda
+from tests.engines.backends.stand_in_refit import StandInParserRefitter, StandInRefitter
 
 API = json.loads((Path(__file__).parent / "tensorrt_api.json").read_text())
 
@@ -77,6 +80,30 @@ def test_names_and_parameters_are_the_installed_modules(protocol: str) -> None:
             continue
         ours = list(inspect.signature(getattr(PROTOCOLS[protocol], name)).parameters)[1:]
         assert ours in _parameters(getattr(real, name)), name
+
+
+@pytest.mark.parametrize(
+    ("protocol", "stand_in"),
+    [
+        (cuda_api.CudaRuntime, StandInCuda),
+        (trt_api.Runtime, stand_in_tensorrt.StandInRuntime),
+        (trt_api.ICudaEngine, stand_in_tensorrt.StandInEngine),
+        (trt_api.IExecutionContext, stand_in_tensorrt.StandInContext),
+        (trt_api.IRuntimeConfig, stand_in_tensorrt.StandInConfig),
+        (trt_api.RtxIRuntimeConfig, stand_in_tensorrt.StandInConfig),
+        (trt_api.RtxIRuntimeCache, stand_in_tensorrt.StandInRuntimeCache),
+        (trt_api.Refitter, StandInRefitter),
+        (trt_api.OnnxParserRefitter, StandInParserRefitter),
+    ],
+)
+def test_stand_ins_have_the_same_parameters(protocol: Any, stand_in: Any) -> None:
+    for name in _methods(protocol):
+        if not name.startswith("_"):
+            ours, theirs = (
+                list(inspect.signature(getattr(each, name)).parameters)
+                for each in (protocol, stand_in)
+            )
+            assert ours == theirs, name
 
 
 def _parameters(function: Any) -> list[list[str]]:

@@ -2,17 +2,28 @@
 
 import gc
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engines import layout
+from engines.backends.trt_kernels import kernel_file
 from engines.bundle import Bundle
 from engines.errors import BackendError, InternalError, SettingError
 from engines.session import Array, Session
-from tests.engines.backends.stand_in_cuda import Status
-from tests.engines.backends.stand_in_plans import ANY_SIZE, StandInMachine, add_plans
+from tests.engines.backends.stand_in_cuda import StandInCuda, Status
+from tests.engines.backends.stand_in_plans import (
+    ANY_SIZE,
+    DRIVER,
+    Ranges,
+    StandInMachine,
+    add_plans,
+)
 from tests.engines.backends.stand_in_tensorrt import working_size
 from tests.engines.backends.tiny_bundle import expected, feeds, tiny_bundle
 
@@ -171,6 +182,28 @@ def test_what_cannot_be_recorded_runs_without_and_says_so(
     assert machine.cuda.counts["cudaStreamBeginCapture"] == 1, "it is not tried again"
 
 
+def test_an_engine_that_refuses_to_be_recorded_runs_without(
+    bundle: Bundle, machine: StandInMachine, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.modules["tensorrt"].refuses_recording = True
+    with _open(machine, bundle) as session:
+        for seed in range(4):
+            _run(session, feeds(1, 8, 8, seed=seed))
+    assert "this engine allocates while it runs" in caplog.text
+    assert machine.cuda.counts["cudaStreamEndCapture"] == 0, "it ended in an error"
+    assert machine.cuda.counts["cudaStreamBeginCapture"] == 1
+
+
+def test_the_shapes_that_are_used_are_remembered(bundle: Bundle, machine: StandInMachine) -> None:
+    contexts = machine.modules["tensorrt"].profiles
+    with _open(machine, bundle) as session:
+        for width in (*range(8, 16), 8, 16, 8, 10):
+            _run(session, feeds(1, 8, width))
+        assert len(contexts) == 9, "9 widths"
+        _run(session, feeds(1, 8, 9))
+        assert len(contexts) == 10, "the width that was not used for longest"
+
+
 def test_only_so_many_shapes_are_remembered(bundle: Bundle, machine: StandInMachine) -> None:
     with _open(machine, bundle) as session:
         for width in range(8, 20):
@@ -181,7 +214,18 @@ def test_only_so_many_shapes_are_remembered(bundle: Bundle, machine: StandInMach
         _run(session, feeds(1, 8, 8))
 
 
-def test_the_narrowest_profile_is_taken(bundle: Bundle, machine: StandInMachine) -> None:
+@pytest.mark.parametrize("order", [(NARROW, ANY_SIZE), (ANY_SIZE, NARROW)])
+def test_the_narrowest_profile_is_taken(
+    bundle: Bundle, machine: StandInMachine, order: tuple[Ranges, Ranges]
+) -> None:
+    add_plans(bundle, "tensorrt", *order)
+    with machine.backend("tensorrt").open_session(bundle, layout.UNET) as session:
+        _run(session, feeds(1, 16, 16))
+        _run(session, feeds(1, 8, 16))
+    assert machine.modules["tensorrt"].profiles == [order.index(NARROW), order.index(ANY_SIZE)]
+
+
+def test_shapes_that_no_profile_takes_are_refused(bundle: Bundle, machine: StandInMachine) -> None:
     """The first profile is for 16 x 16 alone, and has room for 16 entries."""
     with _open(machine, bundle) as session:
         _run(session, feeds(16, 16, 16))
@@ -259,10 +303,23 @@ def test_sessions_share_stream_and_working_memory(bundle: Bundle, machine: Stand
         _run(again, feeds(1, 8, 8))
 
 
-def test_sessions_of_two_threads_take_turns(bundle: Bundle, machine: StandInMachine) -> None:
+def _slow(cuda: StandInCuda) -> Callable[[Any], tuple[Any, ...]]:
+    synchronise = cuda.cudaStreamSynchronize
+
+    def slow(stream: Any) -> tuple[Any, ...]:
+        time.sleep(0.001)
+        return synchronise(stream)
+
+    return slow
+
+
+def test_sessions_of_two_threads_take_turns(
+    bundle: Bundle, machine: StandInMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_plans(bundle, "tensorrt")
     backend = machine.backend("tensorrt")
     faults = []
+    monkeypatch.setattr(machine.cuda, "cudaStreamSynchronize", _slow(machine.cuda))
 
     def work(shape: tuple[int, int, int]) -> None:
         try:
@@ -298,15 +355,29 @@ def test_compiled_kernels_are_kept(bundle: Bundle, machine: StandInMachine, cach
     compiled = machine.modules["tensorrt_rtx"].compiled
     assert len(compiled) == 2
     (file,) = (cache / "kernels").glob("[!.]*")
+    before = file.stat().st_ino
     with machine.backend("tensorrt-rtx").open_session(bundle, layout.UNET) as session:
         _run(session, feeds(2, 16, 16))
         assert len(compiled) == 2, "nothing is compiled twice"
+        assert file.stat().st_ino == before, "nothing is written in vain"
         _run(session, feeds(1, 16, 16))
     assert len(compiled) == 3
     file.write_bytes(b"damaged")
     with machine.backend("tensorrt-rtx").open_session(bundle, layout.UNET) as session:
         _run(session, feeds(2, 16, 16))
     assert len(compiled) == 4
+
+
+def test_kernels_are_of_one_plan_gpu_driver_and_library(cache: Path) -> None:
+    other = replace(DRIVER.gpus[0], name="another")
+    files = {
+        kernel_file(driver, version, plan)
+        for driver in (DRIVER, replace(DRIVER, cuda=(13, 1)), replace(DRIVER, gpus=(other,)))
+        for version in ("1.7", "1.8")
+        for plan in ("0" * 64, "1" * 64)
+    }
+    assert len(files) == 12
+    assert {file.parent for file in files} == {cache / "kernels"}
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(

@@ -1,6 +1,7 @@
-"""A bundle of one graph of a few nodes with a UNet's tensors, in which every input matters."""
+"""A bundle of graphs of a few nodes, with a UNet's tensors, of which every one matters."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,12 +26,21 @@ SPEC = ComponentSpec(
 )
 
 
-def tiny_bundle(path: Path) -> Bundle:
-    """Write the bundle's graph: sample * timestep + the mean of the text."""
-    tensors = [
-        helper.make_tensor_value_info(each.name, TensorProto.FLOAT, list(each.shape))
-        for each in (*SPEC.inputs, *SPEC.outputs)
-    ]
+DECODER = ComponentSpec(
+    layout.graph_file(layout.VAE_DECODER),
+    "float32",
+    inputs=(TensorSpec("latent_sample", "float32", ("batch", 4, "height", "width")),),
+    outputs=(TensorSpec("sample", "float32", ("batch", 4, "height", "width")),),
+)
+
+
+def tiny_bundle(path: Path, *, decoder: bool = False) -> Bundle:
+    """Write a bundle whose UNet is sample * timestep + the mean of the text.
+
+    Args:
+        path: where.
+        decoder: whether it has a VAE decoder too, which changes nothing.
+    """
     nodes = [
         helper.make_node("Unsqueeze", ["timestep", "axes"], ["factor"]),
         helper.make_node("Mul", ["sample", "factor"], ["scaled"]),
@@ -42,14 +52,31 @@ def tiny_bundle(path: Path) -> Bundle:
         numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
         numpy_helper.from_array(np.array([1, 2]), "last"),
     ]
-    graph = helper.make_graph(nodes, "tiny", tensors[:3], tensors[3:], constants)
+    components = {layout.UNET: SPEC}
+    _write(path / SPEC.graph, SPEC, nodes, constants)
+    if decoder:
+        components[layout.VAE_DECODER] = DECODER
+        same = helper.make_node("Identity", ["latent_sample"], ["sample"])
+        _write(path / DECODER.graph, DECODER, [same], [])
+    files = {
+        spec.graph: FileEntry((path / spec.graph).stat().st_size, sha256_file(path / spec.graph))
+        for spec in components.values()
+    }
+    return Bundle(path, Manifest("tiny", "0", {}, Latents(4, 8, 1.0), components, files=files))
+
+
+def _write(file: Path, spec: ComponentSpec, nodes: list[Any], constants: list[Any]) -> None:
+    tensors = {
+        each.name: helper.make_tensor_value_info(each.name, TensorProto.FLOAT, list(each.shape))
+        for each in (*spec.inputs, *spec.outputs)
+    }
+    inputs, outputs = (
+        [tensors[each.name] for each in ends] for ends in (spec.inputs, spec.outputs)
+    )
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    file = path / SPEC.graph
     file.parent.mkdir(parents=True)
     onnx.save(model, file)
-    files = {SPEC.graph: FileEntry(file.stat().st_size, sha256_file(file))}
-    latents = Latents(4, 8, 1.0)
-    return Bundle(path, Manifest("tiny", "0", {}, latents, {layout.UNET: SPEC}, files=files))
 
 
 def feeds(batch: int, height: int, width: int, tokens: int = 77, seed: int = 0) -> dict[str, Array]:
