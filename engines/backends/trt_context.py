@@ -4,7 +4,7 @@ A CUDA graph has the shapes and addresses in it that it was recorded with, so ea
 gets a context and a graph of its own, as NVIDIA's guides advise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from engines.backends.trt_api import IExecutionContext
 from engines.backends.trt_engine import Engine
@@ -22,7 +22,13 @@ class ShapeContext:
     """
 
     def __init__(
-        self, machine: Machine, engine: Engine, profile: int, shapes: Shapes, what: str
+        self,
+        machine: Machine,
+        engine: Engine,
+        profile: int,
+        shapes: Shapes,
+        outputs: Iterable[str],
+        what: str,
     ) -> None:
         """Make a context of a profile and give it the inputs' shapes.
 
@@ -31,6 +37,7 @@ class ShapeContext:
             engine: the loaded plan.
             profile: the index of a profile that takes the shapes.
             shapes: the shape of every input.
+            outputs: the names of all outputs.
             what: the component, named in errors.
 
         Raises:
@@ -50,19 +57,11 @@ class ShapeContext:
         )
         for name, shape in shapes.items():
             self._expect(context.set_input_shape(name, shape), f"setting the shape of {name}")
+        self.outputs = {name: tuple(context.get_tensor_shape(name)) for name in outputs}
+        if any(size < 0 for shape in self.outputs.values() for size in shape):
+            raise BackendError(f"TensorRT does not know the shapes of the outputs of {what}.")
         self._needed = context.update_device_memory_size_for_shapes()
         self._context: IExecutionContext | None = context
-
-    def output_shape(self, name: str) -> tuple[int, ...]:
-        """The shape that an output will have.
-
-        Raises:
-            BackendError: it depends on more than the inputs' shapes.
-        """
-        shape = tuple(self._open().get_tensor_shape(name))
-        if min(shape, default=0) < 0:
-            raise BackendError(f"TensorRT does not know the shape of {self._what}'s {name}.")
-        return shape
 
     def enqueue(self, addresses: Mapping[str, int]) -> None:
         """Give one run to the machine's stream; the caller holds its lock.

@@ -9,6 +9,7 @@ from engines.backends.trt_engine import Engine
 from engines.backends.trt_machine import Machine
 from engines.backends.trt_memory import TensorMemory
 from engines.backends.trt_profiles import choose_profile
+from engines.errors import InternalError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
@@ -40,14 +41,16 @@ class TrtSession(Session):
         self._unsent: set[str] = set()
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        if self._on_close is None:
+            raise InternalError(f"the session of {self._component} was used after its release")
         machine = self._machine
         with machine.lock:
             try:
-                is_new, context = self._context()
                 for name, array in feeds.items():
                     self._write(name, array)
+                is_new, context = self._context()
                 outputs = {
-                    name: memory.shape_as(context.output_shape(name))
+                    name: memory.shape_as(context.outputs[name])
                     for name, memory in self._out.items()
                 }
                 for name in self._unsent:
@@ -98,6 +101,8 @@ class TrtSession(Session):
         profile = choose_profile(self._component, self._engine.profiles, shapes)
         if len(self._contexts) == _CONTEXTS:
             self._contexts.popitem(last=False)[1].release()
-        context = ShapeContext(self._machine, self._engine, profile, shapes, self._component)
+        context = ShapeContext(
+            self._machine, self._engine, profile, shapes, self._out, self._component
+        )
         self._contexts[key] = context
         return True, context

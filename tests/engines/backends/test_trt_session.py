@@ -250,6 +250,20 @@ def test_a_failed_run_does_not_spoil_the_next(bundle: Bundle, machine: StandInMa
         np.testing.assert_allclose(out, expected(inputs), rtol=1e-5, atol=1e-6)
 
 
+def test_what_was_fed_with_a_refused_shape_stays_fed(
+    bundle: Bundle, machine: StandInMachine
+) -> None:
+    inputs = feeds(2, 16, 16)
+    with _open(machine, bundle) as session:
+        _run(session, inputs)
+        later = {"timestep": inputs["timestep"] + 1, "sample": feeds(2, 16, 40)["sample"]}
+        with pytest.raises(SettingError, match="does not take sample 2x4x16x40"):
+            session.run(later)
+        inputs["timestep"] = later["timestep"]
+        out = session.run({"sample": inputs["sample"]})["out_sample"]
+        np.testing.assert_allclose(out, expected(inputs), rtol=1e-5, atol=1e-6)
+
+
 def test_a_fault_on_the_gpu_is_told(bundle: Bundle, machine: StandInMachine) -> None:
     with _open(machine, bundle) as session:
         machine.cuda.fail["cudaStreamSynchronize"] = Status.cudaErrorIllegalAddress
