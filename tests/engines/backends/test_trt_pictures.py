@@ -350,7 +350,7 @@ MISTAKES: Mapping[Mistake, str] = {
     _keeps_graphs_after_close: "left over: .* graphs",
     _launches_graphs_of_released_contexts: "a context is released while it runs",
     _shares_working_memory_that_is_too_small: "100 bytes of working memory are too few",
-    _ignores_refusals: "working memory is asked for before all shapes are set",
+    _ignores_refusals: "does not know the shapes of the outputs of unet",
 }
 """What tells each mistake."""
 
