@@ -71,6 +71,7 @@ class TensorRtBackend:
         self._load_cuda = cuda
         self._load_library = library
         self._lock = threading.Lock()
+        self._loaded: Library | None = None
         self._machine: Machine | None = None
         self._open: list[str] = []
 
@@ -180,11 +181,15 @@ class TensorRtBackend:
             raise BackendError(self._not_installed("cuda-bindings")) from error
 
     def _library(self) -> Library:
+        if self._loaded is not None:
+            return self._loaded
         try:
             module = self._load_library(self._module)
         except (ImportError, OSError) as error:
             raise BackendError(f"{self._not_installed(self._module)} ({error})") from error
-        return Library(cast(TensorRt, module), for_rtx=self._module == "tensorrt_rtx")
+        for_rtx = self._module == "tensorrt_rtx"
+        self._loaded = Library(cast(TensorRt, module), for_rtx=for_rtx)
+        return self._loaded
 
     def _not_installed(self, package: str) -> str:
         return (

@@ -125,5 +125,5 @@ class ShapeContext:
     def _expect(self, accepted: bool, doing: str) -> None:
         if not accepted:
             raise BackendError(
-                f"TensorRT refuses {self._what} while {doing}: {self._machine.reasons()}."
+                f"TensorRT refuses {self._what} while {doing}: {self._machine.library.reasons()}."
             )

@@ -85,7 +85,7 @@ class Engine:
         context = self._engine.create_execution_context(self._config)
         if context is None:
             raise BackendError(
-                f"TensorRT cannot make an execution context: {self._machine.reasons()}; "
+                f"TensorRT cannot make an execution context: {self._machine.library.reasons()}; "
                 f"{free_memory(self._machine.cuda)}."
             )
         return context
@@ -132,7 +132,8 @@ def _read(machine: Machine, source: PlanSource) -> ICudaEngine:
         raise BackendError(f"The plan {source.file} cannot be read: {error}.") from error
     if engine is None:
         raise BackendError(
-            f"TensorRT cannot load {source.file}: {machine.reasons()}; {free_memory(machine.cuda)}."
+            f"TensorRT cannot load {source.file}: {machine.library.reasons()}; "
+            f"{free_memory(machine.cuda)}."
         )
     return engine
 

@@ -55,8 +55,9 @@ class KernelCache:
 
     def save(self) -> None:
         """Write what was compiled since the last call, if anything was."""
-        content = bytes(self._cache.serialize())
-        if self._path is None or content == self._saved:
+        memory = self._cache.serialize()
+        content = b"" if memory is None else bytes(memory)
+        if self._path is None or content in (b"", self._saved):
             return
         try:
             with publish_file(self._path) as partial:

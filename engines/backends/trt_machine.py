@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import Any, Final
 
 from engines.backends.cuda_api import CudaRuntime, Handle, check
@@ -17,16 +16,29 @@ _log = logging.getLogger(__name__)
 _REMEMBERED_ERRORS: Final = 4
 
 
-@dataclass(frozen=True)
 class Library:
-    """A TensorRT module that was imported.
+    """A TensorRT module that was imported, with the logger that it gets.
 
-    `for_rtx` says that it is TensorRT for RTX, which compiles kernels and records CUDA graphs
-    itself.
+    TensorRT keeps the first logger of a process, so a library is made once and never given up.
     """
 
-    module: TensorRt
-    for_rtx: bool
+    def __init__(self, module: TensorRt, *, for_rtx: bool) -> None:
+        """Take a module.
+
+        Args:
+            module: `tensorrt` or `tensorrt_rtx`.
+            for_rtx: whether it is TensorRT for RTX, which compiles kernels and records CUDA graphs
+                itself.
+        """
+        self.module = module
+        self.for_rtx = for_rtx
+        self.logger, self._errors = _make_logger(module)
+
+    def reasons(self) -> str:
+        """What TensorRT has logged as errors since the last call, to end a message with."""
+        errors = "; ".join(self._errors)
+        self._errors.clear()
+        return errors or "TensorRT gives no reason"
 
 
 class Machine:
@@ -55,12 +67,11 @@ class Machine:
         self.driver = driver
         self.graphs = graphs
         self.lock = threading.RLock()
-        self.logger, self._errors = _make_logger(library.module)
         self.stream: Handle = check(
             cuda, cuda.cudaStreamCreateWithFlags(cuda.cudaStreamNonBlocking), "making a stream"
         )
         self.working_memory = DeviceBlock(cuda, "intermediate results")
-        self._runtime: Runtime | None = library.module.Runtime(self.logger)
+        self._runtime: Runtime | None = library.module.Runtime(library.logger)
 
     @property
     def runtime(self) -> Runtime:
@@ -82,12 +93,6 @@ class Machine:
         code, free, total = self.cuda.cudaMemGetInfo()
         check(self.cuda, (code,), "asking for free memory")
         return free, total
-
-    def reasons(self) -> str:
-        """What TensorRT has logged as errors since the last call, to end a message with."""
-        errors = "; ".join(self._errors)
-        self._errors.clear()
-        return errors or "TensorRT gives no reason"
 
     def release(self) -> None:
         """Give the GPU back, after the last session; a second call does nothing."""

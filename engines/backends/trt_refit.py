@@ -19,15 +19,15 @@ def refit(machine: Machine, engine: ICudaEngine, graph: Path) -> None:
         BackendError: TensorRT refuses a weight or misses one; the engine is then of no use.
     """
     module = machine.library.module
-    refitter = module.Refitter(engine, machine.logger)
-    parser = module.OnnxParserRefitter(refitter, machine.logger)
+    refitter = module.Refitter(engine, machine.library.logger)
+    parser = module.OnnxParserRefitter(refitter, machine.library.logger)
     if not parser.refit_from_file(str(graph)):
-        raise BackendError(_failure(graph, _parser_errors(parser) or machine.reasons()))
+        raise BackendError(_failure(graph, _parser_errors(parser) or machine.library.reasons()))
     if missing := refitter.get_missing_weights():
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise BackendError(_failure(graph, f"{len(missing)} weights are missing: {shown}"))
     if not refitter.refit_cuda_engine():
-        raise BackendError(_failure(graph, machine.reasons()))
+        raise BackendError(_failure(graph, machine.library.reasons()))
 
 
 def _parser_errors(parser: OnnxParserRefitter) -> str:

@@ -76,6 +76,7 @@ class StandInTensorRt:
     """The module, on a stand-in GPU. `for_rtx` makes it TensorRT for RTX.
 
     Attributes:
+        loggers: the ids of those that runtimes were made with.
         compiled: the shapes that kernels were compiled for.
         graph_strategies: of each execution context.
         profiles: the ones that were selected.
@@ -92,6 +93,7 @@ class StandInTensorRt:
         self.__version__ = version
         self.cuda = cuda
         self.for_rtx = for_rtx
+        self.loggers: set[int] = set()
         self.compiled: list[str] = []
         self.graph_strategies: list[str] = []
         self.profiles: list[int] = []
@@ -109,6 +111,7 @@ class StandInRuntime:
 
     def __init__(self, module: StandInTensorRt, logger: Any) -> None:
         self._module, self._logger = module, logger
+        module.loggers.add(id(logger))
         self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> "StandInEngine | None":

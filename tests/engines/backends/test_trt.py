@@ -306,6 +306,16 @@ def test_plans_that_are_loaded_need_no_more_room(
     assert ("unet keeps" in caplog.text) != open_before
 
 
+def test_the_logger_stays_for_good(machine: StandInMachine, bundle: Bundle) -> None:
+    """TensorRT keeps a pointer to the first logger of a process."""
+    add_plans(bundle, "tensorrt")
+    backend = machine.backend("tensorrt")
+    for _ in range(2):
+        backend.open_session(bundle, layout.UNET).close()
+    gc.collect()
+    assert len(machine.modules["tensorrt"].loggers) == 1
+
+
 def test_a_reason_is_given_once(machine: StandInMachine, bundle: Bundle) -> None:
     path = add_plans(bundle, "tensorrt") / layout.plan_file(layout.UNET)
     content = path.read_bytes()
