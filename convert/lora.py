@@ -91,7 +91,11 @@ def read_lora(path: Path) -> Lora:
     file = open_weight_file(path)
     parsed = {key: parse_key(key) for key in file.tensors}
     known = {key: part for key, part in parsed.items() if part is not None}
-    _check_family(file, known)
+    family = lora_family(file)
+    if family != FAMILY:
+        raise InputError(
+            f"{path} is a LoRA for {family}; only LoRAs for the {FAMILY} family can be fused."
+        )
     if not known:
         raise InputError(_no_lora(path, list(parsed)))
     scales, config_sha256 = _read_scales(file, known)
@@ -103,6 +107,23 @@ def read_lora(path: Path) -> Lora:
         file.metadata,
         config_sha256,
     )
+
+
+def lora_family(file: TensorFile) -> str:
+    """The family that a LoRA says or shows to be for, ours where nothing speaks against it."""
+    for field in ("ss_base_model_version", "modelspec.architecture"):
+        version = file.metadata.get(field, "").lower()
+        for start, family in _VERSIONS.items():
+            if version.startswith(start):
+                return family
+    for start, family in _FOREIGN_PREFIXES.items():
+        if any(key.startswith(start) for key in file.tensors):
+            return family
+    for key, tensor in file.tensors.items():
+        part, shape = parse_key(key), tensor.shape
+        if part and part.role == DOWN and part.name.endswith("attn2_to_k") and len(shape) >= 2:
+            return WIDTHS.get(shape[1], FAMILY)
+    return FAMILY
 
 
 def count_ranks(lora: Lora) -> tuple[RankRecord, ...]:
@@ -180,31 +201,6 @@ def _alpha(
     if key.component not in scales or rank is None:
         return None
     return scales[key.component].alpha_of(key.path, rank)
-
-
-def _check_family(file: TensorFile, keys: Mapping[str, LoraKey]) -> None:
-    family = _family(file, keys)
-    if family != FAMILY:
-        raise InputError(
-            f"{file.path} is a LoRA for {family}; only LoRAs for the {FAMILY} family can be fused."
-        )
-
-
-def _family(file: TensorFile, keys: Mapping[str, LoraKey]) -> str:
-    """The family that a LoRA says or shows to be for, ours where nothing speaks against it."""
-    for field in ("ss_base_model_version", "modelspec.architecture"):
-        version = file.metadata.get(field, "").lower()
-        for start, family in _VERSIONS.items():
-            if version.startswith(start):
-                return family
-    for start, family in _FOREIGN_PREFIXES.items():
-        if any(key.startswith(start) for key in file.tensors):
-            return family
-    for key, part in keys.items():
-        shape = file.tensors[key].shape
-        if part.role == DOWN and part.name.endswith("attn2_to_k") and len(shape) >= 2:
-            return WIDTHS.get(shape[1], FAMILY)
-    return FAMILY
 
 
 def _no_lora(path: Path, keys: list[str]) -> str:

@@ -41,6 +41,17 @@ _DOTTED_PREFIXES: Final = {
 }
 """The network that each start of a key names; None where only the layer's name can tell."""
 
+_NAMINGS: Final = {
+    "lora_": "kohya",
+    "lycoris_": "LyCORIS",
+    PEFT_PREFIX: "PEFT",
+    "model.diffusion_model.": "ComfyUI",
+    "diffusion_model.": "ComfyUI",
+    "text_encoders.clip_l.": "ComfyUI",
+    "": "diffusers",
+}
+"""Whose names a key has, by its start."""
+
 _STARTS: Final = {
     TEXT_ENCODER: ("text_model", "encoder.layers", "encoder_layers"),
     UNET: (
@@ -119,6 +130,12 @@ def parse_key(key: str) -> LoraKey | None:
     path = module.removeprefix(prefix).replace(".processor.", ".")
     network = _DOTTED_PREFIXES[prefix] or _network_of(path)
     return LoraKey(module, network, _modern(network, path), role) if network else None
+
+
+def namings_of(keys: Iterable[str]) -> tuple[str, ...]:
+    """Whose names the keys of a LoRA have, in alphabetical order."""
+    found = {next(start for start in _NAMINGS if key.startswith(start)) for key in keys}
+    return tuple(sorted({_NAMINGS[start] for start in found}))
 
 
 def looks_like_lora(keys: Iterable[str]) -> bool:

@@ -101,6 +101,8 @@ def find_file(
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(_missing(f"{kind} file", path))
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; give the {kind}'s file in it.")
     return path
 
 

@@ -56,7 +56,7 @@ _OTHER_KINDS: Final = (
     (b"GGUF", "GGUF, whose weights are quantised: get the file in fp16"),
     (b"7z\xbc\xaf", "a 7z archive: unpack it"),
     (b"Rar!", "a RAR archive: unpack it"),
-    (b"<", "an HTML page, probably of a login or an error"),
+    (b"<", "an HTML page, probably of a login or an error: download the file itself"),
     (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
     (b'{"', "JSON, probably a server's error message"),
 )

@@ -18,7 +18,8 @@ from convert.commands.inspect_plans import (
 from convert.family import FAMILY
 from convert.fuse_record import FuseRecord, read_record
 from convert.kinds import CHECKPOINT, INPAINTING, LORA, recognise
-from convert.lora import count_ranks, read_lora
+from convert.lora import count_ranks, lora_family, read_lora
+from convert.lora_keys import namings_of
 from convert.model import LDM, WEIGHT_FILES
 from convert.staleness import stale_bundle, stale_fused
 from convert.tensors import StoredTensor, TensorFile
@@ -71,7 +72,7 @@ def _inspect_file(path: Path) -> Result:
     hashes = f"sha256 {digest}, AutoV2 {digest[:10].upper()}"
     value: dict[str, Json] = {"sha256": digest, "autov2": digest[:10].upper()}
     if kind == LORA:
-        return _inspect_lora(path, hashes, value)
+        return _inspect_lora(file, hashes, value)
     if kind in (CHECKPOINT, INPAINTING):
         return _inspect_checkpoint(file, kind.what, hashes, value)
     dtypes = _dtypes(file.tensors.values())
@@ -116,9 +117,20 @@ def _dtypes(tensors: Iterable[StoredTensor]) -> list[str]:
     return sorted({tensor.dtype for tensor in tensors})
 
 
-def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
-    lora = read_lora(path)
-    lines = [f"{path}: a LoRA for {FAMILY} with {len(lora.modules)} modules", f"  {hashes}"]
+def _inspect_lora(file: TensorFile, hashes: str, value: dict[str, Json]) -> Result:
+    family = lora_family(file)
+    dtypes = _dtypes(file.tensors.values())
+    value |= {"kind": "lora", "family": family, "dtypes": [*dtypes]}
+    if family != FAMILY:
+        text = f"{file.path}: a LoRA for {family}, {', '.join(dtypes)}; it cannot be fused"
+        return Result(f"{text}\n  {hashes}", {**value, "metadata": dict(file.metadata)})
+    lora = read_lora(file.path)
+    namings = namings_of(file.tensors.keys() - {*lora.strays})
+    lines = [
+        f"{file.path}: a LoRA for {FAMILY} with {len(lora.modules)} modules, in the names of "
+        f"{' and '.join(namings)}, {', '.join(dtypes)}",
+        f"  {hashes}",
+    ]
     ranks = count_ranks(lora)
     lines += [f"  {row.component}: {row.modules} modules, {describe_rank(row)}" for row in ranks]
     if lora.strays:
@@ -127,14 +139,13 @@ def _inspect_lora(path: Path, hashes: str, value: dict[str, Json]) -> Result:
     return Result(
         "\n".join(lines),
         {
-            "kind": "lora",
-            "family": FAMILY,
+            **value,
+            "layout": [*namings],
             "modules": len(lora.modules),
             "ranks": [asdict(rank) for rank in ranks],
             "strays": list(lora.strays),
             "trained_tags": dict(lora.trained_tags),
             "metadata": dict(lora.metadata),
-            **value,
         },
     )
 

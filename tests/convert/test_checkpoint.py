@@ -382,10 +382,11 @@ def test_a_missing_or_foreign_tensor_is_named(
     path = _write(tmp_path / "more.safetensors", more)
     with pytest.raises(InputError, match=r"no place in its UNet: .*input_blocks\.4\.2\.weight"):
         read_base(path, "demo", configuration=demo_base)
-    tensors = {**tensors, CONV_IN: torch.zeros(64, 4, 3, 3, dtype=torch.uint8)}
-    path = _write(tmp_path / "quantised.safetensors", tensors)
-    with pytest.raises(InputError, match=r"input_blocks\.0\.0\.weight is of dtype U8"):
-        read_base(path, "demo", configuration=demo_base)
+    for dtype, stored in ((torch.uint8, "U8"), (torch.float8_e4m3fn, "F8_E4M3")):
+        small = {**tensors, CONV_IN: torch.zeros(64, 4, 3, 3).to(dtype)}
+        path = _write(tmp_path / "quantised.safetensors", small)
+        with pytest.raises(InputError, match=rf"input_blocks\.0\.0\.weight is of dtype {stored}"):
+            read_base(path, "demo", configuration=demo_base)
 
 
 def test_a_sidecar_says_v_prediction(checkpoint: Path, demo_base: Path, tmp_path: Path) -> None:

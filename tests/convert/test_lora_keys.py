@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from convert.base import read_base
 from convert.lora import read_lora
-from convert.lora_keys import LoraKey, looks_like_lora, parse_key
+from convert.lora_keys import LoraKey, looks_like_lora, namings_of, parse_key
 from convert.match import match_loras
 from convert.model import BaseModel
 from convert.updates.low_rank import LowRank
@@ -142,12 +142,21 @@ def _namings(
     }
 
 
+OTHERWISE_CALLED = {
+    "LyCORIS on transformers 5": ("kohya",),
+    "an adapter's name": ("diffusers",),
+    "a checkpoint's": ("ComfyUI", "diffusers"),
+}
+
+
 @pytest.mark.parametrize("naming", _namings({}))
 def test_every_naming_means_the_same_layers(
     base: BaseModel, originals: dict[str, str], tmp_path: Path, naming: str
 ) -> None:
     path = _file(tmp_path / "lora.safetensors", *_namings(originals)[naming])
     assert looks_like_lora(load_file(path))
+    called = OTHERWISE_CALLED.get(naming, (naming.split()[0].strip(","),))
+    assert namings_of(load_file(path)) == called
     [match] = match_loras([read_lora(path)], base)
     found = {f"{update.component}.{update.target}": update for update in match.updates}
     layers = {f"unet.{name}.weight": shape for name, shape in UNET_LAYERS.items()}

@@ -99,6 +99,8 @@ def test_missing_paths_are_named(tmp_path: Path) -> None:
         find_file(str(tmp_path / "gone.safetensors"), "")
     with pytest.raises(InputError, match=r"no base model at .*gone.*Check the path"):
         find_base(str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="is a directory; give the LoRA's file in it"):
+        find_file(str(tmp_path), "")
 
 
 def test_the_demo_of_an_installed_package_is_explained(

@@ -32,6 +32,8 @@ def test_a_lora(demo_loras: tuple[Path, Path], capsys: pytest.CaptureFixture[str
         alpha = file.get_tensor(f"{module}.alpha").item()
     row = {"component": "unet", "kind": "LoRA", "rank": rank, "alpha": alpha, "modules": 192}
     assert row in value["ranks"]
+    assert (value["family"], value["layout"]) == ("Stable Diffusion 1.x", ["kohya"])
+    assert value["dtypes"] == ["F16"]
     assert value["trained_tags"]["cracked skin"] > 0
 
 
@@ -79,6 +81,18 @@ def test_what_cannot_be_converted_is_named_all_the_same(
     save_file({"conditioner.embedders.1.x": torch.zeros(2)}, tmp_path / "x.safetensors")
     value = _inspect(tmp_path / "x.safetensors", capsys)
     assert (value["kind"], value["what"]) == ("tensors", "an SDXL checkpoint")
+
+
+def test_a_lora_for_another_family(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.safetensors"
+    metadata = {"ss_base_model_version": "sdxl_base_v1-0"}
+    save_file({"lora_te2_text_model_x.lora_up.weight": torch.zeros(2, 2)}, file, metadata)
+    value = _inspect(file, capsys)
+    assert (value["kind"], value["family"], value["dtypes"]) == ("lora", "SDXL", ["F32"])
+    assert value["metadata"] == metadata
+    assert value["autov2"] == sha256(file.read_bytes()).hexdigest()[:10].upper()
+    assert main(["inspect", str(file)]) == 0
+    assert "a LoRA for SDXL, F32; it cannot be fused" in capsys.readouterr().out
 
 
 def test_a_text_for_people(

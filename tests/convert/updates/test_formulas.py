@@ -124,6 +124,21 @@ def test_a_part_of_a_wider_tensor_is_added_to(tmp_path: Path) -> None:
     assert (wide[:, 8:] == 1).all()
 
 
+@pytest.mark.parametrize(("alpha", "factor"), [(None, 1.0), (1.0, 1 / 3), (6.0, 2.0)])
+def test_alpha_and_its_absence(tmp_path: Path, alpha: float | None, factor: float) -> None:
+    """Without an alpha the scale is 1, in every kind that has a rank."""
+    lora = make_layer(tmp_path, LINEAR, low_rank(LINEAR), seed=1)
+    np.testing.assert_allclose(lora.delta(0.5, alpha), 0.5 * factor * product(lora), rtol=1e-4)
+    factors = {"hada_w1_a": (12, 3), "hada_w1_b": (3, 8), "hada_w2_a": (12, 3), "hada_w2_b": (3, 8)}
+    loha = make_layer(tmp_path, LINEAR, dict(factors), seed=2)
+    first, second = (loha[f"hada_w{i}_a"] @ loha[f"hada_w{i}_b"] for i in (1, 2))
+    np.testing.assert_allclose(loha.delta(0.5, alpha), 0.5 * factor * first * second, rtol=1e-4)
+    parts: dict[str, Shape] = {"lokr_w1": (3, 2), "lokr_w2_a": (4, 3), "lokr_w2_b": (3, 4)}
+    lokr = make_layer(tmp_path, LINEAR, parts, seed=3)
+    whole = np.kron(lokr["lokr_w1"], lokr["lokr_w2_a"] @ lokr["lokr_w2_b"])
+    np.testing.assert_allclose(lokr.delta(0.5, alpha), 0.5 * factor * whole, rtol=1e-4)
+
+
 def test_lokr_of_a_1x1_convolution_without_its_kernel(tmp_path: Path) -> None:
     layer = make_layer(tmp_path, (12, 8, 1, 1), {"lokr_w1": (3, 2), "lokr_w2": (4, 4)})
     expected = np.kron(layer["lokr_w1"], layer["lokr_w2"])[:, :, None, None]
