@@ -77,6 +77,7 @@ class Denoiser:
                 call have not advanced; without the failed one, the rest can go on.
             BackendError: the engine failed; likewise for the runs of that call, `calling`.
         """
+        self.calling = ()
         if self._stale or not all(batch.fits for batch in self._batches):
             going = [slot for slot in self._slots if not slot.finished]
             self._batches = [

@@ -76,7 +76,7 @@ def a1111_router(service: Service) -> APIRouter:
     @router.post("/img2img")
     async def img2img(body: Img2ImgBody, http: Request) -> GenerationAnswer:
         """Change a picture, or a part of it, and answer when that is finished."""
-        most = service.settings.max_pixels
+        most = service.settings.max_given_pixels
         request = await run_in_threadpool(read_img2img, body, manifest, most)
         return await make(request, body, http)
 
@@ -120,7 +120,7 @@ def a1111_router(service: Service) -> APIRouter:
     async def png_info(body: PngInfoBody) -> dict[str, Any]:
         """What a picture says of how it was made."""
         content = decode_base64(body.image, "image")
-        text = await run_in_threadpool(_read_text, content, service.settings.max_pixels)
+        text = await run_in_threadpool(_read_text, content, service.settings.max_given_pixels)
         if not text:
             return {"info": "", "items": {}, "parameters": {}}
         read = parse_parameters(text)

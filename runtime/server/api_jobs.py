@@ -56,6 +56,7 @@ class LimitsView(BaseModel):
     pictures: int
     steps: int
     pixels: int
+    given_pixels: int
     prompt: int
     body: int
     deadline: float
@@ -83,7 +84,7 @@ def jobs_router(service: Service) -> APIRouter:
     @router.post(PREFIX, status_code=202)
     async def submit(body: JobBody, http: Request, response: Response) -> JobView:
         """Queue a job."""
-        request = await run_in_threadpool(read_job, body, service.settings.max_pixels)
+        request = await run_in_threadpool(read_job, body, service.settings.max_given_pixels)
         job = await service.submit(
             request,
             http.state.client,
@@ -202,6 +203,7 @@ def _server_view(service: Service) -> ServerView:
             pictures=limits.max_pictures,
             steps=limits.max_steps,
             pixels=limits.max_pixels,
+            given_pixels=limits.max_given_pixels,
             prompt=limits.max_prompt,
             body=limits.max_body,
             deadline=limits.deadline,

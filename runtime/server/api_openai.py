@@ -64,7 +64,7 @@ def openai_router(service: Service) -> APIRouter:
         return await make(request, body, http, "image_generation")
 
     async def change(http: Request, event: str) -> StreamingResponse | dict[str, Any]:
-        body, image, mask = await read_form(http, service.settings.max_pixels)
+        body, image, mask = await read_form(http, service.settings.max_given_pixels)
         request = await run_in_threadpool(read_change, body, image, mask, manifest)
         return await make(request, body, http, event)
 

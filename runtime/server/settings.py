@@ -128,8 +128,11 @@ class ServerSettings:
     max_pictures: Annotated[int, Option(_whole(1, 1000), "pictures of one request", "N")] = 16
     max_steps: Annotated[int, Option(_whole(1, 1000), "steps of one picture", "N")] = 150
     max_pixels: Annotated[
-        int, Option(_whole(64 * 64, 2048 * 2048), "pixels of one picture, given or made", "N")
+        int, Option(_whole(64 * 64, 2048 * 2048), "pixels of one picture that is made", "N")
     ] = 1024 * 1024
+    max_given_pixels: Annotated[
+        int, Option(_whole(64 * 64, 2**26), "pixels of one picture that is given", "N")
+    ] = 2048 * 2048
     max_prompt: Annotated[int, Option(_whole(1, 10_000), "characters of one prompt", "N")] = 4000
     max_body: Annotated[int, Option(_whole(1000, 1_000_000_000), "bytes of one request", "N")] = (
         32_000_000

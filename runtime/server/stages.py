@@ -160,7 +160,7 @@ class Stages:
             with self._calling("denoise", timed=False):
                 finished = denoiser.advance()
         except Exception as error:  # it ends the jobs of that call, not the worker
-            failed = denoiser.calling
+            failed = denoiser.calling or tuple(self._running)
             if isinstance(error, NonFinitePredictionError):
                 failed = (error.slot,)
             if self._lower_if_short_of_memory(error) and len(failed) > 1:
@@ -236,7 +236,7 @@ class Stages:
         """Halve the slots where memory was short; returns whether it was."""
         if not isinstance(error, OutOfMemoryError | MemoryError):
             return False
-        self.slots = max(1, min(self.slots, len(self._running)) // 2)
+        self.slots = max(1, (len(self._running) or self.slots) // 2)
         self._pipeline.denoiser.resize(ENTRIES * self.slots)
         log.warning("memory was short; from now on %d pictures at once: %s", self.slots, error)
         return True

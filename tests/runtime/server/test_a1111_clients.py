@@ -313,7 +313,7 @@ def bomb(side: int) -> str:
     [
         (bomb(20_000), "too many pixels"),
         (bomb(5_000), "5000x5000 pixels"),
-        (png(1025, 1024), "1025x1024 pixels"),
+        (png(2049, 2048), "2049x2048 pixels"),
         ("%%%", "no base64"),
         (base64.b64encode(b"GIF89a" + bytes(100)).decode(), "cannot be read as PNG"),
         (png(64, 64)[:80], "cannot be read as PNG"),

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import BackendError, OutOfMemoryError
+from runtime import denoiser as denoiser_module
 from runtime.png import Picture
 from runtime.request import Request
 from runtime.samplers.catalogue import SAMPLERS
@@ -114,6 +115,21 @@ def test_too_little_memory_makes_calls_smaller_and_loses_nothing(stand_in_bundle
         settings, _ = record_of(png)
         wanted = alone(stand_in_bundle, Request("a cat", seed=settings.seed, steps=10))
         np.testing.assert_array_equal(pixels(png), wanted)
+
+
+def test_a_mistake_before_the_engine_is_called_ends_what_runs_and_no_more(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stub.client() as client:
+        ended(client, submit(client))
+
+        def broken(slots: object, max_batch: int) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(denoiser_module, "form_batches", broken)
+            assert ended(client, submit(client))["error"]["kind"] == "internal_error"
+        assert ended(client, submit(client))["state"] == "done"
 
 
 def test_a_picture_without_memory_even_alone_fails(stub: Stub) -> None:
