@@ -78,10 +78,14 @@ def _describe(plan: "PromptPlan") -> list[str]:
 
 def _describe_readings(readings: Sequence["Reading"], room: int) -> list[str]:
     return [
-        f"  steps {span['first']}-{span['last']}  {reading.tokens}/{room} tokens"
+        f"  {_steps(**span)}  {reading.tokens}/{room} tokens"
         f"{_chunks(reading)}  {reading.text.strip()}"
         for reading, span in _spans(readings)
     ]
+
+
+def _steps(first: int, last: int) -> str:
+    return f"step {first}" if first == last else f"steps {first}-{last}"
 
 
 def _chunks(reading: "Reading") -> str:

@@ -89,6 +89,7 @@ class JobBody(Body):
     prompt: str = Field(description="text in the webui's grammar")
     negative: str | None = Field(None, description="what the picture should not show")
     preset: str | None = Field(None, description="one of the bundle's presets, or none")
+    tags: str | None = Field(None, description="trained tags put in: all, none or a number")
     seed: int | None = Field(None, description="of the first picture; the next have the next")
     steps: int | None = None
     cfg: float | None = Field(None, description="the guidance scale")

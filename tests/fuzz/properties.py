@@ -31,6 +31,7 @@ from engines.manifest import Manifest, read_manifest
 from runtime.lora_tags import strip_lora_tags
 from runtime.metadata import parse_parameters, parse_record
 from runtime.prompt import parse_prompt
+from runtime.prompt_plan import read_prompts
 from tests.fuzz import inputs
 from tests.fuzz.files import write
 
@@ -153,7 +154,7 @@ def check_recipe(text: str) -> None:
 
 
 def check_prompt(text: str) -> None:
-    """A prompt's weights are numbers, and its text is the user's, in order."""
+    """A prompt's weights are numbers, and its text is the user's, in order, at every step."""
     with users_errors_only():
         rest = iter(text)
         for section in parse_prompt(text):
@@ -161,6 +162,10 @@ def check_prompt(text: str) -> None:
                 assert span.text
                 assert math.isfinite(span.weight)
                 assert all(character in rest for character in span.text)
+    with users_errors_only():
+        texts = read_prompts(text, text, 7, 5.0)
+        assert all(len(each) == 7 for each in (*texts.prompts, texts.negative or "1234567"))
+        assert all(len(each) <= len(text) for each in texts.sections)
     with users_errors_only():
         assert len(strip_lora_tags(text, {"a": "0.6"})) <= len(text)
 

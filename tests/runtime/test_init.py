@@ -242,3 +242,32 @@ def test_hires_sides_that_are_left_out() -> None:
     (settings,) = settle(_request(hires=HiresSettings(width=128)), MANIFEST)
     assert settings.hires is not None
     assert (settings.hires.width, settings.hires.height, settings.hires.scale) == (128, 128, 0)
+
+
+def test_prompt_editing_counts_the_steps_that_are_made(bundle: Bundle) -> None:
+    """Of 8 steps, strength 0.5 makes 4."""
+    made = {
+        prompt: _make(bundle, _request(INIT, prompt=prompt))[0]
+        for prompt in ("a", "b", "[a:b:2]", "[a:b:0.25]", "[a:b:4]", "[a:b:0.5]")
+    }
+    np.testing.assert_array_equal(made["[a:b:2]"], made["[a:b:0.25]"])
+    for prompt in ("a", "b"):
+        assert not np.array_equal(made["[a:b:2]"], made[prompt])
+    np.testing.assert_array_equal(made["[a:b:4]"], made["a"])
+    np.testing.assert_array_equal(made["[a:b:0.5]"], made["a"])
+
+
+def test_prompt_editing_goes_on_in_the_second_pass(bundle: Bundle) -> None:
+    """The second pass makes 3 steps: those after the 8 of the first, and fractions from 1 to 2."""
+    hires = HiresSettings(scale=1.5, steps=3, strength=0.5)
+    made = {
+        when: _make(bundle, _request(prompt=f"[a:b:{when}]", hires=hires))[0]
+        for when in ("8", "1.0", "9", "1.4", "10", "1.7", "11", "2.0", "0")
+    }
+    same = [("8", "1.0"), ("9", "1.4"), ("10", "1.7"), ("11", "2.0")]
+    for whole, fraction in same:
+        np.testing.assert_array_equal(made[whole], made[fraction])
+    np.testing.assert_array_equal(made["11"], _make(bundle, _request(prompt="a", hires=hires))[0])
+    different = [made[when] for when in ("0", "8", "9", "10", "11")]
+    for i, one in enumerate(different):
+        assert not any(np.array_equal(one, other) for other in different[:i])

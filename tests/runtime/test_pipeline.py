@@ -142,6 +142,21 @@ def test_what_a_sampler_brings_in_changes_the_picture(bundle: Bundle) -> None:
     assert len({picture.pixels.tobytes() for picture in pictures}) == len(pictures)
 
 
+def test_all_texts_of_all_pictures_share_one_call(bundle: Bundle) -> None:
+    requests = [Request(f"[a{i}|b{i}] c", seed=i) for i in range(5)]
+    requests.append(Request("d AND e", negative="[f::2]", seed=9, count=2))
+    _, backend, _ = _make(bundle, *requests)
+    assert backend.sessions[layout.TEXT_ENCODER].batches == [5 * 2 + 1 + 2 + 2]
+
+
+def test_more_prompts_than_a_call_takes(bundle: Bundle) -> None:
+    request = Request("a AND b AND c AND d", seed=1)
+    (picture,), backend, _ = _make(bundle, request, max_batch=2)
+    assert set(backend.sessions[layout.UNET].batches) == {2, 1}
+    (whole,), *_ = _make(bundle, request, max_batch=5)
+    np.testing.assert_array_equal(picture.pixels, whole.pixels)
+
+
 def test_pictures_come_as_soon_as_they_are_finished(bundle: Bundle) -> None:
     with Pipeline(bundle, Choice(StandInBackend(), ""), 2) as pipeline:
         settings = pipeline.settle([Request("a", seed=1, count=3)])

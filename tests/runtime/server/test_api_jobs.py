@@ -77,6 +77,8 @@ def test_a_cancelled_job_leaves_its_slot(stub: Stub) -> None:
         ({"negative": "a" * 4001}, "the negative prompt has 4001 characters"),
         ({"sampler": "nonesuch"}, "No sampler 'nonesuch'"),
         ({"preset": "nonesuch"}, "No preset 'nonesuch'"),
+        ({"tags": "some"}, "The tags 'some'"),
+        ({"prompt": "[a|b:3]"}, "neither prompt editing"),
         ({"prompt": "<lora:other:1>"}, "not in this bundle"),
         ({"seed": -2}, "seed -2"),
         ({"cfg": 1e9}, "guidance scale 1e+09"),
