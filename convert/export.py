@@ -17,6 +17,7 @@ from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
 from convert.model import WEIGHT_FILES
 from convert.onnx_file import describe_graph, write_graph
+from convert.preview import fit_preview
 from convert.stress import STRESSED, find_overflow
 from convert.trace import trace_graph
 from engines import layout
@@ -62,7 +63,14 @@ def run_export(
                 bar.set_postfix_str(name)
                 with measured() as costs[name]:
                     components[name] = _export_component(plan, name, partial)
-        manifest = replace(plan.manifest, components=components, files=_list_files(partial))
+        encoder = components[layout.VAE_ENCODER]
+        factors = fit_preview(partial / encoder.graph, encoder, plan.manifest.latents)
+        manifest = replace(
+            plan.manifest,
+            latents=replace(plan.manifest.latents, preview=factors),
+            components=components,
+            files=_list_files(partial),
+        )
         write_manifest(manifest, partial / layout.BUNDLE_FILE)
     return manifest, costs
 

@@ -54,11 +54,20 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Latents:
-    """How latents relate to pictures: channels, pixels per latent, and the VAE's scaling factor."""
+    """How latents relate to pictures.
+
+    Attributes:
+        channels: of the latents.
+        downscale: pixels per latent along one side.
+        scaling_factor: what latents are multiplied by after the VAE.
+        preview: for each channel, and last for none, the red, green and blue in -1 to 1 that it
+            adds to a preview; empty where no map was fitted.
+    """
 
     channels: int
     downscale: int
     scaling_factor: float
+    preview: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)

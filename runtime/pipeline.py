@@ -1,7 +1,8 @@
 """From settings to pictures: the parts of the runtime, put together around one bundle."""
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,17 +29,16 @@ from runtime.samplers.table import Table
 from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
 from runtime.start import Start
+from runtime.steps import Cancelled, OnStep, Step, ignore
 from runtime.text import PromptEncoder
 from runtime.textual_inversion import open_vocabulary
-
-OnStep = Callable[[int, int], None]
-"""Called with the rows that are done and those that there are, over all pictures."""
+from runtime.turns import Turns
 
 
 class Pipeline:
     """One bundle on one backend. Graphs are loaded when they are first needed, and once.
 
-    A context manager, for one run of `generate` at a time.
+    A context manager. `generate` and `settle` may be called from any thread.
 
     Attributes:
         bundle: the opened bundle.
@@ -53,6 +53,8 @@ class Pipeline:
         wanted = choice.backend.max_batch if max_batch is None else max_batch
         self._max_batch = min(wanted, self._limits.most(layout.UNET, "batch") or wanted)
         self._sessions: list[Session] = []
+        self._turns = Turns()
+        self._planning = threading.Lock()
         manifest = bundle.manifest
         self.origin = Origin(manifest.name, manifest.identity, choice.backend.name)
 
@@ -101,56 +103,90 @@ class Pipeline:
         return self._plan(settings, settings.steps)
 
     def _plan(self, settings: Settings, steps: int, steps_before: int = 0) -> PromptPlan:
-        return self._planner.plan(
-            settings.prompt,
-            settings.negative,
-            steps,
-            settings.cfg,
-            settings.clip_skip,
-            steps_before,
-        )
+        with self._planning:
+            return self._planner.plan(
+                settings.prompt,
+                settings.negative,
+                steps,
+                settings.cfg,
+                settings.clip_skip,
+                steps_before,
+            )
 
     def generate(
-        self, settings: Sequence[Settings], on_step: OnStep = lambda done, total: None
+        self,
+        wanted: Request | Settings | Sequence[Request | Settings],
+        on_step: OnStep = ignore,
+        *,
+        previews: bool = False,
     ) -> Iterator[Picture]:
-        """Make one picture of each settings, yielding it as soon as it is finished.
+        """Make pictures, each yielded as soon as it is finished.
 
         Pictures share calls of the UNet, and a new one starts where another has ended; what a
-        picture shows does not depend on the others.
+        picture shows does not depend on the others. Closing the iterator, or raising `Cancelled`
+        in `on_step`, gives up what is not finished.
+
+        Any thread may call this. One run goes on at a time: others wait until it has ended or
+        its iterator is closed.
 
         Args:
-            settings: what `settle` returned.
-            on_step: told of progress.
+            wanted: what is asked for, or what `settle` returned.
+            on_step: told of progress before the first row and after each.
+            previews: whether steps can show previews, which costs some microseconds a row.
+
+        Returns:
+            The pictures; nothing is computed before the first one is asked for.
 
         Raises:
-            SettingError: a sampler cannot take that many steps.
+            SettingError: as `settle`, or a sampler cannot take that many steps.
+            InternalError: this thread has another run that has not ended.
             BackendError: the engine fails, or the model overflows.
         """
-        waiting = deque((each, self.table(each)) for each in settings)
+        each_wanted = [wanted] if isinstance(wanted, Request | Settings) else wanted
+        settings: list[Settings] = []
+        for each in each_wanted:
+            settings += self.settle([each]) if isinstance(each, Request) else [each]
+        tables = [self.table(each) for each in settings]
+        return self._run(deque(zip(settings, tables, strict=True)), on_step, previews=previews)
+
+    def _run(
+        self, waiting: deque[tuple[Settings, Table]], on_step: OnStep, *, previews: bool
+    ) -> Iterator[Picture]:
+        factors = self.bundle.manifest.latents.preview
         total = sum(table.rows + self.rows_to_follow(each) for each, table in waiting)
         done = 0
         running: dict[Slot, Settings] = {}
-        on_step(done, total)
-        try:
-            while waiting or running:
-                while waiting and self._has_room(running, waiting[0][0]):
-                    each, table = waiting.popleft()
-                    slot = self.start(each, table, (ahead for ahead, _ in waiting))
-                    running[slot] = each
-                    self.denoiser.add(slot)
-                done += len(running)
-                ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
-                on_step(done, total)
-                for slot, each in ended:
-                    following = self.resume(slot.latents, each)
-                    if following is None:
-                        yield self.finish(slot.latents, each)
-                    else:
-                        running[following] = each
-                        self.denoiser.add(following)
-        finally:
-            for slot in running:
-                self.denoiser.remove(slot)
+        with self._turns.one():
+            try:
+                on_step(Step(done, total, {}, factors))
+                while waiting or running:
+                    while waiting and self._has_room(running, waiting[0][0]):
+                        each, table = waiting.popleft()
+                        slot = self.start(each, table, (ahead for ahead, _ in waiting))
+                        self._join(slot, each, running, previews=previews)
+                    done += len(running)
+                    advanced = dict(running)
+                    ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
+                    on_step(Step(done, total, advanced, factors))
+                    for slot, each in ended:
+                        following = self.resume(slot.latents, each)
+                        if following is None:
+                            yield self.finish(slot.latents, each)
+                        else:
+                            self._join(following, each, running, previews=previews)
+            except Cancelled:
+                return
+            finally:
+                for slot in running:
+                    self.denoiser.remove(slot)
+
+    def _join(
+        self, slot: Slot, settings: Settings, running: dict[Slot, Settings], *, previews: bool
+    ) -> None:
+        if previews:
+            slot.watch()
+        running[slot] = settings
+        self.denoiser.add(slot)
 
     def close(self) -> None:
         """Release every loaded graph."""

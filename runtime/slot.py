@@ -40,6 +40,8 @@ class Slot:
     """One run: a picture that is being denoised.
 
     `latents` is x at the current row, [C, h, w] float32, overwritten when the run advances.
+    `clean` is what the last prediction says of the clean latents, likewise; None unless `watch`
+    was called.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Slot:
         self._drawn: Latents = terms[-1]
         self._terms = terms.reshape(len(terms), -1)
         self._scratch = scratch_for(table)
+        self.clean: Latents | None = None
 
     @property
     def finished(self) -> bool:
@@ -179,8 +182,18 @@ class Slot:
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise NonFinitePredictionError(self)
 
+    def watch(self) -> None:
+        """Keep `clean` from now on."""
+        if self.clean is None:
+            self.clean = np.zeros_like(self.latents)
+
     def advance(self) -> None:
         """Apply the row to the prediction that was read, and go to the next."""
+        if self.clean is not None:
+            signal, noise = self.table.start[self.row]
+            np.multiply(self._prediction, np.float32(-noise), out=self.clean)
+            self.clean += self.latents
+            self.clean *= np.float32(1 / signal)
         if self.table.draws_noise[self.row]:
             self._drawn[...] = self.noise.draw(self.latents.shape)
         advance(self.table, self.row, self._terms, self._scratch)

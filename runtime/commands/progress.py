@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from runtime.steps import Step
+
 
 class Progress:
     """A bar of the steps done and the time left, from the moment when their number is known."""
@@ -14,13 +16,13 @@ class Progress:
         self._quiet = quiet
         self._bar: tqdm[NoReturn] | None = None
 
-    def show(self, done: int, total: int) -> None:
-        """Move the bar to `done` of `total` steps."""
+    def show(self, step: "Step") -> None:
+        """Move the bar to where the run stands."""
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="step", disable=self._quiet)
-        self._bar.update(done - self._bar.n)
+            self._bar = tqdm(total=step.total, unit="step", disable=self._quiet)
+        self._bar.update(step.done - self._bar.n)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -36,7 +36,7 @@ def _make(bundle: Bundle, request: Request) -> tuple[Bytes, StandInBackend, list
     steps: list[tuple[int, int]] = []
     with Pipeline(bundle, Choice(backend, "")) as pipeline:
         (picture,) = pipeline.generate(
-            pipeline.settle([request]), lambda done, total: steps.append((done, total))
+            pipeline.settle([request]), lambda step: steps.append((step.done, step.total))
         )
     return picture.pixels, backend, steps
 

@@ -31,7 +31,7 @@ def _make(
     with Pipeline(bundle, Choice(backend, "asked for"), max_batch) as pipeline:
         settings = pipeline.settle(requests)
         pictures = list(
-            pipeline.generate(settings, lambda done, total: steps.append((done, total)))
+            pipeline.generate(settings, lambda step: steps.append((step.done, step.total)))
         )
     assert all(session.closed for session in backend.sessions.values())
     return sorted(pictures, key=lambda picture: picture.settings.seed), backend, steps
@@ -161,7 +161,7 @@ def test_pictures_come_as_soon_as_they_are_finished(bundle: Bundle) -> None:
     with Pipeline(bundle, Choice(StandInBackend(), ""), 2) as pipeline:
         settings = pipeline.settle([Request("a", seed=1, count=3)])
         steps: list[int] = []
-        pictures = pipeline.generate(settings, lambda done, total: steps.append(done))
+        pictures = pipeline.generate(settings, lambda step: steps.append(step.done))
         assert next(pictures).settings.seed == 1
         assert steps[-1] == 4
         pictures.close()  # type: ignore[attr-defined]
