@@ -194,6 +194,7 @@ def plan_prompts(
             )
     empty = empty_chunk(vocabulary)
     padded = {text: (*cut, *[empty] * (longest - len(cut))) for text, cut in chunks.items()}
+
     readings = {
         text: Reading(text, tuple(chunk.tokens for chunk in cut)) for text, cut in chunks.items()
     }

@@ -88,15 +88,6 @@ def has_and(prompt: str) -> bool:
     return _AND.search(prompt) is not None
 
 
-def split_first(prompt: str) -> tuple[str, str]:
-    """The text of the first prompt that AND joins, and all behind it, its own weight included."""
-    joint = _AND.search(prompt)
-    if joint is None:
-        return prompt, ""
-    text, weight = _split_weight(prompt[: joint.start()])
-    return text.rstrip(), f"{weight.rstrip()} {prompt[joint.start() :]}".lstrip()
-
-
 def parse_schedule(prompt: str) -> Parts:
     """Read prompt editing and alternation; every other character stays as it is.
 
@@ -162,22 +153,16 @@ def _last_step_before(when: str, steps: int, steps_before: int) -> int:
 
 
 def _weigh(text: str) -> WeightedPrompt:
-    head, written = _split_weight(text)
-    weight = float(written[1:]) if written else 1.0
-    if abs(weight) > MAX_WEIGHT:
-        raise SettingError(
-            f"The weight {_shorten(written[1:].strip())} of a prompt joined by AND is not "
-            f"possible: choose {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}."
-        )
-    return WeightedPrompt(parse_schedule(head), weight)
-
-
-def _split_weight(text: str) -> tuple[str, str]:
-    """The text, and the colon and number that end it, or nothing."""
     head, colon, tail = text.rpartition(":")
     if not colon or head.endswith("\\") or not _NUMBER.fullmatch(tail.strip()):
-        return text, ""
-    return head, colon + tail
+        return WeightedPrompt(parse_schedule(text), 1.0)
+    weight = float(tail)
+    if abs(weight) > MAX_WEIGHT:
+        raise SettingError(
+            f"The weight {_shorten(tail.strip())} of a prompt joined by AND is not possible: "
+            f"choose {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}."
+        )
+    return WeightedPrompt(parse_schedule(head), weight)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from runtime.hires import HiresSettings, hires_faults, settle_hires
 from runtime.init_settings import InitSettings, init_faults
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
-from runtime.prompt_schedule import has_and, split_first
+from runtime.prompt_schedule import has_and
 from runtime.samplers.catalogue import AUTOMATIC, resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings, noise_faults
@@ -118,7 +118,8 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     preset = _preset(request, manifest)
     baked = baked_loras(manifest)
     tags = trained_tags(manifest, request.tags, preset.tags)
-    prompt = _surround(request.prompt, preset, tags)
+    own = (preset.before, request.prompt, preset.after)
+    prompt = _join(preset.before, add_tags(tags, *own), request.prompt, preset.after)
     negative = defaults.negative if request.negative is None else request.negative
     negative = _join(preset.negative, negative)
     sampler, schedule = resolve(*_sampler_names(request, manifest))
@@ -203,15 +204,6 @@ def _preset(request: Request, manifest: Manifest) -> Preset:
         known = ", ".join([NO_PRESET, *manifest.presets])
         raise SettingError(f"No preset {name!r} in {manifest.name}; choose one of {known}.")
     return manifest.presets[name]
-
-
-def _surround(prompt: str, preset: Preset, tags: list[str]) -> str:
-    """Put a preset's words and tags around a prompt; the first one, where AND joins several."""
-    added = add_tags(tags, preset.before, prompt, preset.after)
-    if not (preset.before or added or preset.after):
-        return prompt
-    first, others = split_first(prompt)
-    return f"{_join(preset.before, added, first, preset.after)} {others}".strip()
 
 
 def _sampler_names(request: Request, manifest: Manifest) -> tuple[str, str]:
