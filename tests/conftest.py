@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from engines.cuda_driver import no_gpu_reason
+
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say why."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    reason = no_gpu_reason() if needing else None
+    if reason is not None:
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason=f"needs a GPU: {reason}"))
 
 
 @pytest.fixture(scope="session")

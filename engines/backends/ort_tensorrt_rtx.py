@@ -25,13 +25,13 @@ BLACKWELL: Final = (12, 0)
 
 PROFILE: Final[dict[str, tuple[int, int, int]]] = {
     "batch": (1, 2, 16),
-    "height": (32, 64, 128),
-    "width": (32, 64, 128),
-    "picture_height": (256, 512, 1024),
-    "picture_width": (256, 512, 1024),
+    "height": (8, 64, 128),
+    "width": (8, 64, 128),
+    "picture_height": (64, 512, 1024),
+    "picture_width": (64, 512, 1024),
     "tokens": (layout.CHUNK_TOKENS, layout.CHUNK_TOKENS, 4 * layout.CHUNK_TOKENS),
 }
-"""For each axis the least, the usual and the largest size: 256 to 1024 pixels, 8 pictures."""
+"""For each axis the least, the usual and the largest size: 64 to 1024 pixels, 8 pictures."""
 
 
 class OrtTensorRtRtxBackend:

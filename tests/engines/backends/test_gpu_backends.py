@@ -121,7 +121,7 @@ def test_shapes_of_the_plugins_profile() -> None:
         TensorSpec("encoder_hidden_states", "float16", ("batch", "tokens", 768)),
     )
     assert profile_options(inputs) == {
-        "nv_profile_min_shapes": "sample:1x4x32x32,encoder_hidden_states:1x77x768",
+        "nv_profile_min_shapes": "sample:1x4x8x8,encoder_hidden_states:1x77x768",
         "nv_profile_opt_shapes": "sample:2x4x64x64,encoder_hidden_states:2x77x768",
         "nv_profile_max_shapes": "sample:16x4x128x128,encoder_hidden_states:16x308x768",
     }

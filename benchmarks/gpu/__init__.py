@@ -1,0 +1,1 @@
+"""This package's runtime and its peers on one GPU: see `__main__`."""
