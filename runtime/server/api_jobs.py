@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from engines.errors import SettingError
 from runtime.samplers.catalogue import SAMPLERS
 from runtime.server.faults import Fault, FaultError, Kind
 from runtime.server.job_bodies import JobBody, read_job
@@ -84,6 +85,8 @@ def jobs_router(service: Service) -> APIRouter:
     @router.post(PREFIX, status_code=202)
     async def submit(body: JobBody, http: Request, response: Response) -> JobView:
         """Queue a job."""
+        if body.previews and not service.manifest.latents.preview:
+            raise SettingError("previews: the bundle has no map for them. Export it again.")
         request = await run_in_threadpool(read_job, body, service.settings.max_given_pixels)
         job = await service.submit(
             request,

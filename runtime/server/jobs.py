@@ -85,6 +85,7 @@ class Job:
         deadline: when nobody needs it any more, likewise.
         ended_at: when it ended, likewise; None before.
         wants_previews: whether someone looks at it while it is made.
+        previewed: when it last showed what it is at, on the monotonic clock.
         fetched: the indices of the pictures that the client has got.
     """
 
@@ -106,6 +107,7 @@ class Job:
         self.deadline = deadline
         self.ended_at: float | None = None
         self.wants_previews = False
+        self.previewed = 0.0
         self.fetched: set[int] = set()
         self._status = Status(State.QUEUED, sum(rows))
         self._dropped: set[int] = set()

@@ -6,6 +6,7 @@ reads.
 
 import contextlib
 import dataclasses
+import io
 import logging
 import time
 from collections import Counter
@@ -13,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from engines.errors import BackendError, InternalError, OutOfMemoryError
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
+from runtime.preview import preview
 from runtime.request import Settings
 from runtime.samplers.table import Table
 from runtime.server.capacity import ENTRIES, Capacity, measure_capacity, warm_up
@@ -147,8 +150,7 @@ class Stages:
                 self._lower_if_short_of_memory(error)
                 failed.append((run, error))
                 continue
-            self._running[run.slot] = run
-            self._pipeline.denoiser.add(run.slot)
+            self._join(run, run.slot)
         return failed
 
     def advance(self) -> Row:
@@ -200,13 +202,31 @@ class Stages:
             self._lower_if_short_of_memory(error)
             raise
         run.slot = following
-        self._running[following] = run
-        self._pipeline.denoiser.add(following)
+        self._join(run, following)
         return None
+
+    def preview(self, run: Run) -> bytes | None:
+        """What a run will look like, as a PNG file of one pixel for each latent.
+
+        None before its first row, and where nobody watches or the bundle has no map for it.
+        """
+        slot = run.slot
+        if slot is None or slot.clean is None or not slot.row:
+            return None
+        file = io.BytesIO()
+        pixels = preview(slot.clean, self._pipeline.bundle.manifest.latents.preview)
+        Image.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
 
     def close(self) -> None:
         """Release the engines."""
         self._pipeline.close()
+
+    def _join(self, run: Run, slot: Slot) -> None:
+        if run.job.wants_previews and self._pipeline.bundle.manifest.latents.preview:
+            slot.watch()
+        self._running[slot] = run
+        self._pipeline.denoiser.add(slot)
 
     @contextlib.contextmanager
     def _calling(self, stage: str, *, timed: bool = True) -> Iterator[None]:

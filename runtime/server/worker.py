@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 MAX_FAILURES = 3
 """Failures of engines in a row after which the server counts as not ready."""
 
+PREVIEW_SECONDS = 0.25
+"""How often a job that someone looks at shows what it is at: each time costs a millisecond."""
+
 PROBE_SECONDS = 10.0
 """How often engines that keep failing are tried again while there is nothing to do."""
 
@@ -223,10 +226,17 @@ class Worker:
         for run, error in row.failed:
             self._fail(run, error)
         advanced: dict[Job, int] = {}
+        firsts: dict[Job, Run] = {}
         for run, at in before:
             advanced[run.job] = advanced.get(run.job, 0) + self._row(run.ticket) - at
+            firsts.setdefault(run.job, run)
+        now = time.monotonic()
         for job, rows in advanced.items():
-            job.add_rows(rows)
+            shown = None
+            if job.wants_previews and now - job.previewed >= PREVIEW_SECONDS:
+                job.previewed = now
+                shown = self._stages.preview(firsts[job])
+            job.add_rows(rows, shown)
 
     def _finish(self, run: Run) -> None:
         try:

@@ -1,0 +1,63 @@
+"""Pictures in progress, in each protocol that shows them."""
+
+import base64
+import dataclasses
+import io
+import json
+import time
+
+import openai
+import pytest
+from PIL import Image
+
+from engines import layout
+from engines.bundle import Bundle
+from tests.runtime.server.jobs import submit
+from tests.runtime.server.stub import Stub, live
+
+
+@pytest.fixture
+def seeing(stand_in_bundle: Bundle) -> Stub:
+    """A server whose bundle has a map for previews."""
+    factors = ((0.3, 0.0, 0.1), (0.0, 0.3, 0.1), (0.1, 0.0, 0.3), (0.1, 0.1, 0.1), (0.0, 0.0, 0.0))
+    manifest = stand_in_bundle.manifest
+    latents = dataclasses.replace(manifest.latents, preview=factors)
+    bundle = dataclasses.replace(
+        stand_in_bundle, manifest=dataclasses.replace(manifest, latents=latents)
+    )
+    stub = Stub(bundle)
+    stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.006)
+    return stub
+
+
+def size_of(picture: str) -> tuple[int, int]:
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        return image.size
+
+
+def test_events_show_pictures_in_progress(seeing: Stub) -> None:
+    with seeing.client() as client:
+        job = submit(client, previews=True, steps=100, width=128)
+        events = client.get(f"/v1/jobs/{job['id']}/events").text.split("\n\n")
+    shown = [event.partition("data: ")[2] for event in events if event.startswith("event: preview")]
+    assert shown
+    assert {size_of(json.loads(data)["image"]) for data in shown} == {(16, 8)}
+
+
+def test_openai_streams_them(seeing: Stub) -> None:
+    with live(seeing) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+        events = list(
+            client.images.generate(
+                prompt="a cat", stream=True, partial_images=2, extra_body={"steps": 150}
+            )
+        )
+    *partial, _ = events
+    assert [event.type for event in partial] == ["image_generation.partial_image"] * 2
+    assert size_of(partial[0].b64_json) == (8, 8)
+
+
+def test_a_bundle_without_a_map_says_so(stub: Stub) -> None:
+    with stub.client() as client:
+        answer = client.post("/v1/jobs", json={"prompt": "a cat", "previews": True})
+        assert answer.status_code == 400
+        assert "Export it again" in answer.json()["error"]["message"]
