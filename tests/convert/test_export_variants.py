@@ -137,7 +137,7 @@ def test_the_runtime_runs_it_at_its_own_size_alone(
     assert "the width 64 is not possible: the bundle was exported for 72" in error
     long = ["generate", "word " * 90, *arguments[2:], "--out", str(tmp_path / "no.png")]
     assert runtime(long) == 1
-    assert "tokens in chunks of 77, and the bundle was exported for 77" in capsys.readouterr().err
+    assert "tokens in chunks of 77, and the UNet takes 77 at this size" in capsys.readouterr().err
 
 
 def test_stress_finds_what_overflows_and_nothing_else(
