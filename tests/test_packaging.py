@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "runtime" / "server" / "page"
 
 
 def _walled(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,6 +85,7 @@ def test_the_wheel_holds_the_three_packages_and_their_data(wheel: Path) -> None:
         "convert/py.typed",
         "engines/py.typed",
         "runtime/py.typed",
+        *(f"runtime/server/page/{path.name}" for path in PAGE.iterdir()),
     } <= set(names)
     licences = {Path(name).name for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "NOTICE"}

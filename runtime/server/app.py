@@ -17,6 +17,7 @@ from runtime.server.api_a1111 import a1111_router
 from runtime.server.api_health import health_router
 from runtime.server.api_jobs import jobs_router
 from runtime.server.api_openai import openai_router
+from runtime.server.api_page import page_router
 from runtime.server.auth import Authenticator
 from runtime.server.faults import STATUS, Fault, FaultError, Kind, fault_of
 from runtime.server.middleware import Authentication, BodyLimit, RequestContext, answer
@@ -41,6 +42,7 @@ def create_app(service: Service) -> ASGIApp:
     )
     for make_router in (health_router, jobs_router, a1111_router, openai_router):
         api.include_router(make_router(service))
+    api.include_router(page_router())
 
     async def refuse(http: Request, error: Exception) -> JSONResponse:
         fault = _fault(http, error)

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runtime.server.api_page import PREFIX as PAGE_FILES
 from runtime.server.auth import Authenticator
 from runtime.server.faults import Fault, FaultError, Kind, body_of, fault_of
 from runtime.server.logs import REQUEST_ID, request_id_of
@@ -16,8 +17,10 @@ from runtime.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/")
-"""Beginnings of paths that need no key: what is there tells nothing, or is signed."""
+OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/", PAGE_FILES)
+"""Beginnings of paths that need no key: what is there tells nothing, or is signed.
+
+The page itself is at `/`, with which every path begins."""
 
 
 def answer(fault: Fault, path: str) -> JSONResponse:
@@ -91,11 +94,15 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request pass, or raise."""
-        if scope["type"] == "http" and not scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] == "http" and not _is_open(scope["path"]):
             address = scope["client"][0] if scope.get("client") else "local"
             header = Headers(scope=scope).get("authorization")
             scope.setdefault("state", {})["client"] = self._authenticator.client(header, address)
         await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path == "/" or path.startswith(OPEN_PATHS)
 
 
 class BodyLimit:
