@@ -71,6 +71,7 @@ class ServerView(BaseModel):
     backend: str
     device: str
     slots: int
+    previews: bool = Field(description="whether jobs may ask for them")
     presets: list[str]
     samplers: dict[str, list[str]]
     defaults: dict[str, str | int | float]
@@ -198,6 +199,7 @@ def _server_view(service: Service) -> ServerView:
         backend=backend.name,
         device=backend.device,
         slots=service.worker.slots,
+        previews=bool(manifest.latents.preview),
         presets=list(manifest.presets),
         samplers={sampler.name: list(sampler.schedules) for sampler in SAMPLERS},
         defaults=asdict(manifest.defaults),

@@ -8,6 +8,12 @@ import pytest
 from tests.browser.page import Page
 
 FACE = "portrait of a woman, light skin, orange background, blue hair"
+WATCH = """
+new MutationObserver(() => {
+  const image = document.querySelector('img[alt="The picture in progress"]');
+  if (image) image.decode().then(() => { window.previewed = true; });
+}).observe(document.getElementById("gallery"), { attributes: true, subtree: true });
+"""
 
 
 @pytest.fixture
@@ -24,8 +30,10 @@ def test_from_a_prompt_to_a_mask(page: Page, screen: str, demo_address: str, sho
     page.fill("Prompt", FACE)
     page.fill("Preset", "cracked")
     page.fill("Seed", "11")
+    page.script(WATCH)
     page.press("Generate")
     page.wait(lambda: page.cards() == 1)
+    assert page.script("return window.previewed") is True
     first = page.newest()
     assert first.size == (128, 128)
     assert "Seed: 11" in first.info["parameters"]

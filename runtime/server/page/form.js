@@ -40,7 +40,7 @@ export class RequestForm {
 
   /** The body of the job, and what brings its picture and mask back. */
   async read() {
-    const body = { previews: true };
+    const body = { previews: this.#info.previews };
     for (const name of [...TEXTS, ...CHOICES]) body[name] = element(name).value;
     for (const name of NUMBERS) body[name] = element(name).valueAsNumber;
     if (element("schedule").value) body.schedule = element("schedule").value;

@@ -184,7 +184,7 @@ async function pictureCard(id, index, sent, sketch, actions) {
 /** The job that makes a picture of these settings. */
 function bodyOf(settings) {
   const known = Object.fromEntries(SETTINGS.map((name) => [name, settings[name]]));
-  return { ...known, preset: "none", seed: settings.seed, count: 1, previews: true };
+  return { ...known, preset: "none", seed: settings.seed, count: 1 };
 }
 
 function clone(id) {
