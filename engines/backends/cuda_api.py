@@ -7,7 +7,7 @@ and graphs are handles that only CUDA looks into.
 from typing import Any, Protocol, SupportsInt, cast
 
 from engines.cuda_driver import Driver
-from engines.errors import BackendError
+from engines.errors import BackendError, OutOfMemoryError
 
 Handle = SupportsInt
 Outcome = tuple[Any, ...]
@@ -83,6 +83,10 @@ class CudaError(BackendError):
         self.code = code
 
 
+class CudaMemoryError(CudaError, OutOfMemoryError):
+    """The GPU, or the pinned memory beside it, is too small for what was asked."""
+
+
 def check(cuda: CudaRuntime, outcome: Outcome, doing: str) -> Any:
     """The value that a CUDA function returned, or None where it returns nothing but its code.
 
@@ -92,12 +96,13 @@ def check(cuda: CudaRuntime, outcome: Outcome, doing: str) -> Any:
         doing: what it was called for, to follow "failed".
 
     Raises:
-        CudaError: the code is not success.
+        CudaError: the code is not success; CudaMemoryError where memory was short.
     """
     code, *values = outcome
     if code != cuda.cudaError_t.cudaSuccess:
         _, text = cuda.cudaGetErrorString(code)
-        raise CudaError(doing, code, text.decode())
+        short = code == cuda.cudaError_t.cudaErrorMemoryAllocation
+        raise (CudaMemoryError if short else CudaError)(doing, code, text.decode())
     return values[0] if values else None
 
 

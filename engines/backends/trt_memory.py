@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from engines.backends.cuda_api import CudaRuntime, Handle, Outcome, check
-from engines.errors import BackendError
+from engines.errors import OutOfMemoryError
 from engines.manifest import TensorSpec
 from engines.session import Array
 
@@ -28,14 +28,14 @@ class Block(ABC):
         Nothing may be using the old piece any more.
 
         Raises:
-            BackendError: there is not that much memory.
+            OutOfMemoryError: there is not that much memory.
         """
         if size <= self.size:
             return
         self.release()
         outcome = self._allocate(size)
         if outcome[0] == self._cuda.cudaError_t.cudaErrorMemoryAllocation:
-            raise BackendError(self._refusal(size))
+            raise OutOfMemoryError(self._refusal(size))
         self.address = int(check(self._cuda, outcome, f"allocating memory for {self._purpose}"))
         self.size = size
 

@@ -39,6 +39,8 @@ def create_app(service: Service) -> ASGIApp:
         version=__version__,
         summary=f"Pictures of the bundle {service.manifest.name}",
         lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
     )
     for make_router in (health_router, jobs_router, a1111_router, openai_router):
         api.include_router(make_router(service))

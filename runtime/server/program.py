@@ -9,6 +9,7 @@ import uvicorn
 
 from engines.errors import SettingError
 from runtime.server.app import create_app
+from runtime.server.protocol import limited_protocol
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 
@@ -35,8 +36,20 @@ def run_server(service: Service) -> None:
             settings.host,
         )
     listener = _listen(settings)
-    config = uvicorn.Config(
+    server = _Server(server_config(service), service)
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    server.run(sockets=[listener])
+    if service.worker.start_error is not None:
+        raise service.worker.start_error
+
+
+def server_config(service: Service) -> uvicorn.Config:
+    """How uvicorn serves the app, with limits on heads and on the time of an end."""
+    return uvicorn.Config(
         create_app(service),
+        http=limited_protocol(service.settings.body_timeout),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -44,12 +57,6 @@ def run_server(service: Service) -> None:
         h11_max_incomplete_event_size=_HEADER_BYTES,
         lifespan="on",
     )
-    server = _Server(config, service)
-    host, port = listener.getsockname()[:2]
-    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    server.run(sockets=[listener])
-    if service.worker.start_error is not None:
-        raise service.worker.start_error
 
 
 class _Server(uvicorn.Server):

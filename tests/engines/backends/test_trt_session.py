@@ -14,7 +14,7 @@ import pytest
 from engines import layout
 from engines.backends.trt_kernels import kernel_file
 from engines.bundle import Bundle
-from engines.errors import BackendError, InternalError, SettingError
+from engines.errors import BackendError, InternalError, OutOfMemoryError, SettingError
 from engines.session import Array, Session
 from tests.engines.backends.stand_in_cuda import StandInCuda, Status
 from tests.engines.backends.stand_in_plans import (
@@ -277,7 +277,8 @@ def test_not_enough_memory_names_what_it_was_for(bundle: Bundle) -> None:
     with _open(machine, bundle) as session:
         _run(session, feeds(1, 8, 8))
         with pytest.raises(
-            BackendError, match=r"not enough memory for .* of unet: 0 MB are needed, 0 MB of 1 MB"
+            OutOfMemoryError,
+            match=r"not enough memory for .* of unet: 0 MB are needed, 0 MB of 1 MB",
         ):
             session.run(feeds(8, 32, 32))
         _run(session, feeds(1, 8, 8))
@@ -288,7 +289,8 @@ def test_not_enough_memory_names_what_it_was_for(bundle: Bundle) -> None:
 def test_pinned_memory_can_be_short(bundle: Bundle, machine: StandInMachine) -> None:
     with _open(machine, bundle) as session:
         machine.cuda.fail["cudaMallocHost"] = Status.cudaErrorMemoryAllocation
-        with pytest.raises(BackendError, match="host memory that can be pinned for sample of unet"):
+        refused = "host memory that can be pinned for sample of unet"
+        with pytest.raises(OutOfMemoryError, match=refused):
             session.run(feeds(1, 8, 8))
 
 

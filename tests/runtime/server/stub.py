@@ -15,6 +15,7 @@ from engines.bundle import Bundle
 from engines.session import Array, Session
 from runtime.pipeline import Pipeline
 from runtime.server.app import create_app
+from runtime.server.program import server_config
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 from tests.runtime.stand_ins import StandInBackend, StandInSession
@@ -120,9 +121,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def live(stub: Stub) -> Iterator[str]:
     """The app in a real server on a loopback port; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(stub.app, log_config=None, timeout_graceful_shutdown=1, lifespan="on")
-    )
+    server = uvicorn.Server(server_config(stub.service))
+    server.config.timeout_graceful_shutdown = 1
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

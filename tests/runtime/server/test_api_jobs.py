@@ -156,7 +156,7 @@ def test_a_client_sees_its_own_jobs_only(stand_in_bundle: Bundle) -> None:
         for method in (client.get, client.delete):
             assert method(path, headers=bob).status_code == 404
         assert client.get(f"{path}/events", headers=bob).status_code == 404
-        for path in ("/v1/jobs", "/metrics", "/docs", "/openapi.json", "/v1/info", "/nonesuch"):
+        for path in ("/v1/jobs", "/metrics", "/openapi.json", "/v1/info", "/nonesuch"):
             refused = client.get(path)
             assert refused.status_code == 401
             assert "WWW-Authenticate" in refused.headers
@@ -252,3 +252,10 @@ def test_settings_are_what_the_record_says(stub: Stub) -> None:
     del body["preset"]
     made = dataclasses.asdict(settings)
     assert {name: made[name] for name in body} == body
+
+
+def test_no_page_loads_anything_from_elsewhere(stub: Stub) -> None:
+    with stub.client() as client:
+        assert client.get("/openapi.json").json()["info"]["title"] == "fracture-sd"
+        for path in ("/docs", "/redoc"):
+            assert client.get(path).status_code == 404
