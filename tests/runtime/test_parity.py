@@ -192,7 +192,8 @@ def _embeddings_exchanged(patch: pytest.MonkeyPatch) -> None:
 
 def _vae_scale(factor: float) -> Mistake:
     return lambda patch: patch.setattr(
-        "runtime.pipeline.PictureDecoder", lambda session, _: PictureDecoder(session, factor)
+        "runtime.pipeline.PictureDecoder",
+        lambda session, _, downscale: PictureDecoder(session, factor, downscale),
     )
 
 
