@@ -7,6 +7,7 @@ from typing import Any
 
 from engines.errors import InputError
 from runtime.guidance import GuidanceSettings
+from runtime.hires import HiresSettings
 from runtime.metadata import Origin, Parameters, parse_parameters, parse_record
 from runtime.picture_file import read_texts
 from runtime.request import NO_PRESET, Request, Settings
@@ -126,8 +127,26 @@ def request_from_parameters(parameters: Parameters, name: str) -> Request:
             fields.take("Sigma noise", float, 1.0),
         ),
     )
+    request = dataclasses.replace(request, hires=_hires(fields))
     fields.warn_of_rest()
     return request
+
+
+def _hires(fields: "_Fields") -> HiresSettings | None:
+    """The second pass, where there was one; its strength is that of img2img elsewhere."""
+    upscaler = fields.take("Hires upscaler", str, None)
+    if upscaler is None:
+        return None
+    defaults = HiresSettings()
+    width, height = fields.take("Hires resize", _size, (0, 0))
+    return HiresSettings(
+        scale=fields.take("Hires upscale", float, defaults.scale),
+        width=width,
+        height=height,
+        upscaler=upscaler,
+        steps=fields.take("Hires steps", int, 0),
+        strength=fields.take("Denoising strength", float, defaults.strength),
+    )
 
 
 class _Fields:

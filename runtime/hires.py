@@ -26,7 +26,7 @@ class HiresSettings:
 
     Attributes:
         scale: how much larger each side becomes; without effect where a size is given.
-        width: in pixels; 0 for what the scale makes of it.
+        width: in pixels; 0 for what the height makes of it, or where that is 0 too, the scale.
         height: likewise.
         upscaler: one of `UPSCALERS`; those of latents need more strength than those of pictures.
         steps: of the second pass; 0 for as many as the first one has.
@@ -54,10 +54,13 @@ def settle_hires(
         downscale: pixels per latent along one side.
     """
     scale = hires.scale if 1 <= hires.scale <= _LARGEST_SCALE else 1.0
-    if hires.width or hires.height:
-        wide, tall = hires.width or hires.height, hires.height or hires.width
-    else:
+    wide, tall = hires.width, hires.height
+    if not (wide or tall):
         wide, tall = (int(side * scale) // downscale * downscale for side in (width, height))
+    elif not tall:
+        tall = wide * height // width // downscale * downscale
+    elif not wide:
+        wide = tall * width // height // downscale * downscale
     return dataclasses.replace(
         hires,
         scale=0.0 if hires.width or hires.height else hires.scale,

@@ -161,3 +161,22 @@ def test_another_bundle_or_backend_is_named(caplog: pytest.LogCaptureFixture) ->
     bundle, backend = (record.message for record in caplog.records)
     assert "bundle cracked-skin (0123456789), this is glow (ffffffffff)" in bundle
     assert "backend cpu, this is cuda: the picture will differ by rounding" in backend
+
+
+def test_hires_fix_of_the_webuis(tmp_path: Path) -> None:
+    """Its strength has the name of img2img's, and a side of 0 follows from the other."""
+    text = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x96, {}"
+    file = with_text(
+        tmp_path / "a.png",
+        text.format("Denoising strength: 0.4, Hires resize: 128x0, Hires upscaler: Lanczos"),
+    )
+    request, _ = request_from(file)
+    assert request.hires == HiresSettings(width=128, upscaler="Lanczos", strength=0.4)
+    (settings,) = settle(request, MANIFEST)
+    assert settings.hires == HiresSettings(0.0, 128, 192, "lanczos", 4, 0.4)
+    file = with_text(
+        tmp_path / "b.png",
+        text.format("Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent"),
+    )
+    request, _ = request_from(file)
+    assert request.hires == HiresSettings(1.5, upscaler="Latent", steps=3)

@@ -242,6 +242,10 @@ def test_hires_sides_that_are_left_out() -> None:
     (settings,) = settle(_request(hires=HiresSettings(width=128)), MANIFEST)
     assert settings.hires is not None
     assert (settings.hires.width, settings.hires.height, settings.hires.scale) == (128, 128, 0)
+    hires = HiresSettings(height=160)
+    (settings,) = settle(_request(hires=hires, width=72, height=64), MANIFEST)
+    assert settings.hires is not None
+    assert (settings.hires.width, settings.hires.height) == (176, 160)
 
 
 def test_prompt_editing_counts_the_steps_that_are_made(bundle: Bundle) -> None:

@@ -1,5 +1,6 @@
 """The demo's VAE in tiles: as close to the whole as diffusers' tiles are, and without seams."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +56,13 @@ def vae(fused_demo: Path, demo_bundle_fp32: Path) -> Iterator[Vae]:
         backend.open_session(bundle, layout.VAE_DECODER) as decoder,
         torch.no_grad(),
     ):
-        ours = Vae(encoder, decoder, np.empty(0), np.empty(0))
+        ours = Vae(encoder, decoder, SAMPLE, SAMPLE)
         latents = ours.encode(SAMPLE)
         theirs.enable_tiling()
         assert (theirs.tile_latent_min_size, theirs.tile_overlap_factor) == (TILE, OVERLAP / TILE)
         encoded = theirs.encode(torch.from_numpy(SAMPLE)[None]).latent_dist.mean[0].numpy()
         decoded = theirs.decode(torch.from_numpy(latents)[None]).sample[0].numpy()
-        yield Vae(encoder, decoder, encoded, decoded)
+        yield dataclasses.replace(ours, theirs_encoded=encoded, theirs_decoded=decoded)
 
 
 def _error(tiled: Values, whole: Values) -> float:
