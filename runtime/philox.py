@@ -40,15 +40,13 @@ class PhiloxNoise:
         self._offset = 0
 
     def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Draw standard normal float32 noise of `shape`."""
+        """Draw standard normal float32 noise of `shape`, of fewer than 2**32 values."""
         count = math.prod(shape)
         if not count:
             return np.empty(shape, np.float32)
-        subsequence = np.arange(count, dtype=np.uint64)
         counter = np.zeros((4, count), np.uint32)
         counter[0] = self._offset
-        counter[2] = subsequence & _LOW
-        counter[3] = subsequence >> _HIGH
+        counter[2] = np.arange(count)
         self._offset += 1
         first, second, *_ = philox4x32(counter, self._key)
         return _normal(first, second).reshape(shape)

@@ -106,6 +106,16 @@ def test_an_inverted_mask_keeps_the_inside(bundle: Bundle) -> None:
     assert (pixels[:20] != photo[:20]).mean() > 0.9
 
 
+def test_grey_counts_in_soft_masks_only(bundle: Bundle) -> None:
+    grey = SourcePicture.of(np.where(_BOX > 0, np.uint8(160), np.uint8(90)))
+
+    def make(mask: SourcePicture, *, soft: bool) -> bytes:
+        return _make(bundle, _request(_mask(picture=mask, soft=soft, blur=0.0)))[0].tobytes()
+
+    assert make(grey, soft=False) == make(BOX, soft=False)
+    assert make(grey, soft=True) != make(BOX, soft=True)
+
+
 def test_only_masked_work_has_the_size_of_the_request(bundle: Bundle) -> None:
     init = _mask(only_masked=True)
     pixels, backend, _ = _make(bundle, _request(init))
