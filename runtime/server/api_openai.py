@@ -24,6 +24,10 @@ from runtime.server.sse import stream_events
 IMAGES = "/v1/images"
 FILES = f"{IMAGES}/files"
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {}, "text/event-stream": {}}}
+}
+
 
 def openai_router(service: Service) -> APIRouter:
     """The routes of OpenAI's protocol."""
@@ -57,7 +61,7 @@ def openai_router(service: Service) -> APIRouter:
             data.append(item)
         return {"data": data, **facts_of(job, body)}
 
-    @router.post(f"{IMAGES}/generations", response_model=None)
+    @router.post(f"{IMAGES}/generations", response_model=None, responses=_ANSWERS)
     async def generate(body: GenerationBody, http: Request) -> StreamingResponse | dict[str, Any]:
         """Make pictures, and answer when they are finished, or with events as they are made."""
         request = read_common(body, body.prompt, manifest)
@@ -68,12 +72,22 @@ def openai_router(service: Service) -> APIRouter:
         request = await run_in_threadpool(read_change, body, image, mask, manifest)
         return await make(request, body, http, event)
 
-    @router.post(f"{IMAGES}/edits", response_model=None, openapi_extra=form_schema("image", "mask"))
+    @router.post(
+        f"{IMAGES}/edits",
+        response_model=None,
+        responses=_ANSWERS,
+        openapi_extra=form_schema("image", "mask"),
+    )
     async def edit(http: Request) -> StreamingResponse | dict[str, Any]:
         """Change a picture, or what a mask leaves transparent of it."""
         return await change(http, "image_edit")
 
-    @router.post(f"{IMAGES}/variations", response_model=None, openapi_extra=form_schema("image"))
+    @router.post(
+        f"{IMAGES}/variations",
+        response_model=None,
+        responses=_ANSWERS,
+        openapi_extra=form_schema("image"),
+    )
     async def vary(http: Request) -> StreamingResponse | dict[str, Any]:
         """Make pictures that are like a picture."""
         return await change(http, "image_variation")

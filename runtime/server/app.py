@@ -17,8 +17,8 @@ from runtime.server.api_a1111 import a1111_router
 from runtime.server.api_health import health_router
 from runtime.server.api_jobs import jobs_router
 from runtime.server.api_openai import openai_router
-from runtime.server.api_page import page_router
 from runtime.server.auth import Authenticator
+from runtime.server.fault_bodies import FaultBody, OpenAiFaultBody, WebuiFaultBody
 from runtime.server.faults import STATUS, Fault, FaultError, Kind, fault_of
 from runtime.server.middleware import Authentication, BodyLimit, RequestContext, answer
 from runtime.server.service import Service
@@ -42,9 +42,14 @@ def create_app(service: Service) -> ASGIApp:
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
     )
-    for make_router in (health_router, jobs_router, a1111_router, openai_router):
-        api.include_router(make_router(service))
-    api.include_router(page_router())
+    for make_router, body in (
+        (health_router, FaultBody),
+        (jobs_router, FaultBody),
+        (a1111_router, WebuiFaultBody),
+        (openai_router, OpenAiFaultBody),
+    ):
+        fault = {"model": body, "description": "A fault"}
+        api.include_router(make_router(service), responses={"default": fault})
 
     async def refuse(http: Request, error: Exception) -> JSONResponse:
         fault = _fault(http, error)

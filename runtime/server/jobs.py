@@ -7,6 +7,7 @@ change and looks at the newest status, so that a slow reader misses changes but 
 
 import contextlib
 import dataclasses
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from enum import StrEnum
 from runtime.request import Settings
 from runtime.server.faults import Fault, FaultError, Kind
 from runtime.server.scheduler import Priority
+
+log = logging.getLogger(__name__)
 
 FETCH_SECONDS = 10.0
 """How soon after its end a client that polls can be expected to fetch a job's pictures."""
@@ -179,7 +182,10 @@ class Job:
     def _replace(self, **changes: object) -> None:
         self._status = dataclasses.replace(self._status, **changes)  # type: ignore[arg-type]
         for watcher in self._watchers:
-            watcher()
+            try:
+                watcher()
+            except Exception:  # whoever watches must not end the worker
+                log.exception("job %s: a watcher failed", self.id)
 
 
 class JobStore:

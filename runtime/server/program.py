@@ -40,8 +40,8 @@ def run_server(service: Service) -> None:
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
     server.run(sockets=[listener])
-    if service.worker.start_error is not None:
-        raise service.worker.start_error
+    if service.worker.error is not None:
+        raise service.worker.error
 
 
 def server_config(service: Service) -> uvicorn.Config:
@@ -60,7 +60,7 @@ def server_config(service: Service) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but SIGTERM and SIGINT first drain, and it ends where the engines do not load."""
+    """uvicorn's, but SIGTERM and SIGINT first drain, and it ends where the worker did."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
             self._draining = asyncio.create_task(self._service.drain())
         if self._draining is not None and self._draining.done():
             self.should_exit = True
-        if self._service.worker.start_error is not None:
+        if self._service.worker.error is not None:
             self.should_exit = True
         return await super().on_tick(counter)
 

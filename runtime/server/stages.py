@@ -146,11 +146,10 @@ class Stages:
                 with self._calling("text"):
                     ahead = (other.settings for other in runs[i + 1 :])
                     run.slot = self._pipeline.start(run.settings, run.table, ahead)
+                self._join(run, run.slot)
             except Exception as error:  # it ends this job, not the worker
                 self._lower_if_short_of_memory(error)
                 failed.append((run, error))
-                continue
-            self._join(run, run.slot)
         return failed
 
     def advance(self) -> Row:
@@ -225,8 +224,8 @@ class Stages:
     def _join(self, run: Run, slot: Slot) -> None:
         if run.job.wants_previews and self._pipeline.bundle.manifest.latents.preview:
             slot.watch()
-        self._running[slot] = run
         self._pipeline.denoiser.add(slot)
+        self._running[slot] = run
 
     @contextlib.contextmanager
     def _calling(self, stage: str, *, timed: bool = True) -> Iterator[None]:

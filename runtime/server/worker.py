@@ -35,7 +35,7 @@ class Worker:
 
     Attributes:
         capacity: what was measured at the start; None before.
-        start_error: why the engines could not be loaded, if they could not.
+        error: why the worker ended by itself: the engines were not loaded, or a mistake of ours.
     """
 
     def __init__(self, pipeline: Pipeline, slots: int, queue: int, metrics: Metrics) -> None:
@@ -48,7 +48,7 @@ class Worker:
             metrics: where figures go.
         """
         self.capacity: Capacity | None = None
-        self.start_error: Exception | None = None
+        self.error: Exception | None = None
         self._wanted_slots = slots
         self._queue = queue
         self._metrics = metrics
@@ -133,8 +133,8 @@ class Worker:
             stall_seconds: how long one call of an engine may take.
         """
         call, failures = self._stages.call, self._failures
-        if self.start_error is not None:
-            return f"the engines could not be loaded: {self.start_error}"
+        if self.error is not None and self.capacity is None:
+            return f"the engines could not be loaded: {self.error}"
         if not self._thread.is_alive():
             return "the worker is not running"
         if self.capacity is None:
@@ -164,8 +164,7 @@ class Worker:
             while (action := self._next_action()) is not None:
                 self._do(action)
         except Exception as error:
-            if self.capacity is None:
-                self.start_error = error
+            self.error = error
             if not isinstance(error, UserError):
                 log.exception("the worker ended")
         finally:
@@ -235,8 +234,16 @@ class Worker:
             shown = None
             if job.wants_previews and now - job.previewed >= PREVIEW_SECONDS:
                 job.previewed = now
-                shown = self._stages.preview(firsts[job])
+                shown = self._preview(firsts[job])
             job.add_rows(rows, shown)
+
+    def _preview(self, run: Run) -> bytes | None:
+        try:
+            return self._stages.preview(run)
+        except Exception:  # the picture itself may well be finished
+            log.exception("job %s: no more pictures in progress", run.job.id)
+            run.job.wants_previews = False
+            return None
 
     def _finish(self, run: Run) -> None:
         try:

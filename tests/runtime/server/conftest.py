@@ -1,7 +1,11 @@
 """Servers on stand-in engines."""
 
+import dataclasses
+import time
+
 import pytest
 
+from engines import layout
 from engines.bundle import Bundle
 from tests.runtime.server.stub import Stub
 from tests.runtime.stand_ins import open_stand_in
@@ -15,3 +19,17 @@ def stand_in_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def stub(stand_in_bundle: Bundle) -> Stub:
     return Stub(stand_in_bundle)
+
+
+@pytest.fixture
+def seeing(stand_in_bundle: Bundle) -> Stub:
+    """A server whose bundle has a map for previews."""
+    factors = ((0.3, 0.0, 0.1), (0.0, 0.3, 0.1), (0.1, 0.0, 0.3), (0.1, 0.1, 0.1), (0.0, 0.0, 0.0))
+    manifest = stand_in_bundle.manifest
+    latents = dataclasses.replace(manifest.latents, preview=factors)
+    bundle = dataclasses.replace(
+        stand_in_bundle, manifest=dataclasses.replace(manifest, latents=latents)
+    )
+    stub = Stub(bundle)
+    stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.006)
+    return stub

@@ -1,33 +1,14 @@
 """Pictures in progress, in each protocol that shows them."""
 
 import base64
-import dataclasses
 import io
 import json
-import time
 
 import openai
-import pytest
 from PIL import Image
 
-from engines import layout
-from engines.bundle import Bundle
 from tests.runtime.server.jobs import submit
 from tests.runtime.server.stub import Stub, live
-
-
-@pytest.fixture
-def seeing(stand_in_bundle: Bundle) -> Stub:
-    """A server whose bundle has a map for previews."""
-    factors = ((0.3, 0.0, 0.1), (0.0, 0.3, 0.1), (0.1, 0.0, 0.3), (0.1, 0.1, 0.1), (0.0, 0.0, 0.0))
-    manifest = stand_in_bundle.manifest
-    latents = dataclasses.replace(manifest.latents, preview=factors)
-    bundle = dataclasses.replace(
-        stand_in_bundle, manifest=dataclasses.replace(manifest, latents=latents)
-    )
-    stub = Stub(bundle)
-    stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.006)
-    return stub
 
 
 def size_of(picture: str) -> tuple[int, int]:

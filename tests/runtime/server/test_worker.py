@@ -188,7 +188,7 @@ def test_engines_that_cannot_be_loaded(stand_in_bundle: Bundle) -> None:
     stub = Stub(stand_in_bundle)
     stub.backend.fail(layout.VAE_DECODER, BROKEN)
     with TestClient(stub.app) as client:
-        wait_until(lambda: stub.service.worker.start_error is BROKEN)
+        wait_until(lambda: stub.service.worker.error is BROKEN)
         assert "the engine broke" in client.get("/readyz").json()["reason"]
         wait_until(lambda: client.post("/v1/jobs", json={"prompt": ""}).status_code == 503)
 

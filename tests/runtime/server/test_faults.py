@@ -1,0 +1,136 @@
+"""A failure injected into each stage of a picture ends its own job, and the server goes on."""
+
+import base64
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from engines import layout
+from engines.errors import BackendError
+from runtime.denoiser import Denoiser
+from runtime.pipeline import Pipeline
+from runtime.png import Picture
+from runtime.server import api_jobs
+from runtime.server import stages as stages_module
+from tests.runtime.server.jobs import ended, submit
+from tests.runtime.server.stub import Stub, live, wait_until
+
+BROKEN = BackendError("the engine broke")
+
+
+def picture() -> str:
+    file = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def fail_engine(component: str) -> Callable[[Stub, pytest.MonkeyPatch], None]:
+    return lambda stub, patch: stub.backend.fail(component, BROKEN)
+
+
+def fail_function(owner: object, name: str) -> Callable[[Stub, pytest.MonkeyPatch], None]:
+    def inject(stub: Stub, patch: pytest.MonkeyPatch) -> None:
+        whole = getattr(owner, name)
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            patch.setattr(owner, name, whole)
+            raise ZeroDivisionError("a secret path")
+
+        patch.setattr(owner, name, broken)
+
+    return inject
+
+
+STAGES = {
+    "text": fail_engine(layout.TEXT_ENCODER),
+    "denoise": fail_engine(layout.UNET),
+    "decode": fail_engine(layout.VAE_DECODER),
+    "encode": fail_engine(layout.VAE_ENCODER),
+    "join": fail_function(Denoiser, "add"),
+    "resume": fail_function(Pipeline, "resume"),
+    "png": fail_function(Picture, "png"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_failure_in_one_stage_ends_its_own_job(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """A job that runs before it and one that waits behind it are finished."""
+    with stub.client() as client:
+        body = {"prompt": f"fails at {stage}", "init": {"picture": picture()}, "steps": 8}
+        before = submit(client)
+        assert ended(client, before)["state"] == "done"
+        STAGES[stage](stub, monkeypatch)
+        failed = ended(client, submit(client, **body))
+        behind = submit(client, **body)
+        assert failed["state"] == "failed"
+        assert "secret" not in failed["error"]["message"]
+        assert ended(client, behind)["state"] == "done"
+        assert client.get(before["pictures"][0]["url"]).status_code == 200
+        assert_idle(client)
+
+
+@pytest.mark.parametrize("stage", ["text", "encode", "decode", "join", "png"])
+def test_nor_does_it_touch_the_job_in_the_slot_beside(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """In these stages a call is one job's."""
+    body = {"prompt": f"fails at {stage}", "init": {"picture": picture()}, "steps": 8}
+    with stub.client() as client:
+        stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.005)
+        beside = submit(client, steps=100)
+        wait_until(lambda: client.get(f"/v1/jobs/{beside['id']}").json()["state"] == "running")
+        wait_until(lambda: len(stub.service.pipeline.denoiser.slots) == 1)
+        STAGES[stage](stub, monkeypatch)
+        assert ended(client, submit(client, **body))["state"] == "failed"
+        assert ended(client, beside)["state"] == "done"
+        assert_idle(client)
+
+
+def test_without_previews_the_picture_is_still_made(
+    seeing: Stub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with seeing.client() as client:
+        fail_function(stages_module, "preview")(seeing, monkeypatch)
+        assert ended(client, submit(client, previews=True, steps=60))["state"] == "done"
+        assert "no more pictures in progress" in caplog.text
+
+
+def test_a_broken_stream_of_events_ends_no_job(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live(stub) as address, httpx2.Client(base_url=address, timeout=10) as client:
+        with stub.backend.held():
+            job = client.post("/v1/jobs", json={"prompt": "a cat"}).json()
+            fail_function(api_jobs, "format_event")(stub, monkeypatch)
+            with pytest.raises(httpx2.RemoteProtocolError):
+                client.get(f"/v1/jobs/{job['id']}/events")
+        events = client.get(f"/v1/jobs/{job['id']}/events").text
+        assert "event: done" in events
+
+
+def test_a_watcher_that_fails_ends_no_job(stub: Stub, caplog: pytest.LogCaptureFixture) -> None:
+    def closed() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    with stub.client() as client:
+        with stub.backend.held():
+            job = submit(client)
+            (watched,) = stub.service.jobs.unfinished()
+            with watched.watching(closed):
+                stub.backend.release()
+                assert ended(client, job)["state"] == "done"
+        assert "a watcher failed" in caplog.text
+        assert ended(client, submit(client))["state"] == "done"
+
+
+def assert_idle(client: TestClient) -> None:
+    wait_until(lambda: "fracture_slots_used 0.0" in client.get("/metrics").text)
+    assert "fracture_queue_pictures 0.0" in client.get("/metrics").text
+    assert client.get("/readyz").status_code == 200
