@@ -1,6 +1,7 @@
 """The worker when engines fail, are short of memory, hang, or come back."""
 
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -16,16 +17,18 @@ from runtime.samplers.catalogue import SAMPLERS
 from runtime.server import worker as worker_module
 from runtime.slot import NonFinitePredictionError
 from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
-from tests.runtime.server.stub import Stub, wait_until
+from tests.runtime.server.stub import PATIENCE, Stub, wait_until
 
 BROKEN = BackendError("the engine broke")
 
 
 def test_an_error_of_the_unet_fails_the_jobs_of_that_call_only(stub: Stub) -> None:
     """Two sizes are in two calls; the first call of the row fails."""
+    both_submitted = threading.Event()
     with stub.client() as client:
 
         def break_once_both_run(batch: int) -> None:
+            assert both_submitted.wait(PATIENCE)
             running = stub.service.pipeline.denoiser.slots
             if len(running) == 2 and running[0] is stub.service.pipeline.denoiser.calling[0]:
                 del stub.backend.on_call[layout.UNET]
@@ -34,6 +37,7 @@ def test_an_error_of_the_unet_fails_the_jobs_of_that_call_only(stub: Stub) -> No
         stub.backend.on_call[layout.UNET] = break_once_both_run
         first = submit(client, steps=100)
         second = submit(client, steps=100, width=128)
+        both_submitted.set()
         assert ended(client, first)["error"] == {
             "kind": "engine_error",
             "message": "the engine broke",
@@ -76,9 +80,11 @@ def test_our_own_mistakes_are_logged_and_not_told(
 
 
 def test_an_overflow_fails_that_picture_and_is_no_engine_failure(stub: Stub) -> None:
+    both_submitted = threading.Event()
     with stub.client() as client:
 
         def overflow(batch: int) -> None:
+            assert both_submitted.wait(PATIENCE)
             denoiser = stub.service.pipeline.denoiser
             bad = [slot for slot in denoiser.slots if slot.guidance == 50]
             if len(denoiser.slots) == 2 and bad:
@@ -88,6 +94,7 @@ def test_an_overflow_fails_that_picture_and_is_no_engine_failure(stub: Stub) -> 
         stub.backend.on_call[layout.UNET] = overflow
         good = submit(client, steps=100)
         bad = submit(client, steps=100, cfg=50)
+        both_submitted.set()
         assert "not finite" in ended(client, bad)["error"]["message"]
         assert ended(client, good)["state"] == "done"
         assert "fracture_engine_failures_total{" not in client.get("/metrics").text
