@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -139,3 +140,14 @@ def test_a_body_in_chunks_is_refused_once_it_is_too_large(guarded: Stub, address
         said = answer_of(connection)
     assert said.startswith(b"HTTP/1.1 413 ")
     wait_until(lambda: not guarded.service.jobs.unfinished())
+
+
+def test_an_answer_does_not_wait_for_acknowledgements(address: str) -> None:
+    """With Nagle's algorithm it would, for 40 ms, on every connection that is kept."""
+    seconds = []
+    with httpx2.Client(base_url=address) as client:
+        for _ in range(30):
+            began = time.perf_counter()
+            assert client.get("/healthz").status_code == 200
+            seconds.append(time.perf_counter() - began)
+    assert statistics.median(seconds) < 0.03

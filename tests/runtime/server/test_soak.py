@@ -29,7 +29,7 @@ MOST_GROWTH = 5_000_000
 """Bytes: 500 requests that each kept a picture, with its metadata 10 kB, would be at this."""
 
 MOST_OBJECTS = 800
-"""Fewer than two for each request between: a job has over twenty, a task or a connection likewise."""
+"""Fewer than two for each request between: a job has over twenty, and so has a connection."""
 MOST_THREADS = 10
 """What a pool may still have grown by: the event loop's makes threads as they are needed."""
 
