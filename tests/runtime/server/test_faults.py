@@ -2,6 +2,8 @@
 
 import base64
 import io
+import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,8 @@ from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.server import api_jobs
 from runtime.server import stages as stages_module
+from runtime.server.program import _Server, server_config
+from runtime.server.scheduler import Scheduler
 from tests.runtime.server.jobs import ended, submit
 from tests.runtime.server.stub import Stub, live, wait_until
 
@@ -134,3 +138,18 @@ def assert_idle(client: TestClient) -> None:
     wait_until(lambda: "fracture_slots_used 0.0" in client.get("/metrics").text)
     assert "fracture_queue_pictures 0.0" in client.get("/metrics").text
     assert client.get("/readyz").status_code == 200
+
+
+def test_a_mistake_that_ends_the_worker_ends_its_jobs_and_the_program(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is gone makes no pictures: whatever restarts the program has to know."""
+    fail_function(Scheduler, "next_action")(stub, monkeypatch)
+    server = _Server(server_config(stub.service), stub.service)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert isinstance(stub.service.worker.error, ZeroDivisionError)
+    assert stub.service.why_not_ready() == "the worker is not running"
