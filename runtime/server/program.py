@@ -10,7 +10,7 @@ import uvicorn
 from engines.errors import SettingError
 from runtime.server.app import create_app
 from runtime.server.protocol import limited_protocol
-from runtime.server.service import Service
+from runtime.server.service import JOIN_SECONDS, Service
 from runtime.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _BACKLOG = 2048
 _HEADER_BYTES = 32_768
 _CLOSE_SECONDS = 5
+
+STOP_SECONDS = _CLOSE_SECONDS + JOIN_SECONDS
+"""How long the end takes at most, beside the drain."""
 
 
 def run_server(service: Service) -> None:

@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 _TICK = 0.25
 """Seconds between two looks at deadlines, old results and the watchdog."""
 
-_JOIN_SECONDS = 30.0
+JOIN_SECONDS = 30.0
+"""How long the end waits for the engines' last call."""
+
 _RETRY_WHILE_DRAINING = 5
 
 
@@ -73,7 +75,7 @@ class Service:
             yield
         finally:
             chores.cancel()
-            await run_in_threadpool(self.worker.stop, _JOIN_SECONDS)
+            await run_in_threadpool(self.worker.stop, JOIN_SECONDS)
 
     async def submit(
         self,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from engines.backend import AUTO
+from engines.cache import VARIABLE as CACHE
 from engines.errors import InputError, SettingError
 
 PREFIX = "FRACTURE_"
@@ -225,7 +226,7 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
             {
                 name.removeprefix(PREFIX).lower(): value
                 for name, value in environment.items()
-                if name.startswith(PREFIX)
+                if name.startswith(PREFIX) and name != CACHE
             },
         ),
         (f"{{}} in {file}", _read_file(Path(file)) if file else {}),

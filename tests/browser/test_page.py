@@ -18,6 +18,9 @@ from tests.runtime.server.stub import Stub, live
 KEY = "wonderland"
 MARKUP = "<img src=x onerror=\"document.title='taken'\"> & <b>cat</b>"
 
+at_a_desk = pytest.mark.parametrize("screen", ["desk"], indirect=True)
+"""For what does not depend on the size."""
+
 
 @pytest.fixture
 def served(stub: Stub) -> Iterator[str]:
@@ -54,6 +57,7 @@ def test_progress_a_preview_and_giving_up(page: Page, stub: Stub, served: str) -
     assert page.find("#empty").is_displayed()
 
 
+@at_a_desk
 def test_a_key_is_asked_for_and_kept_for_the_tab(page: Page, stand_in_bundle: Bundle) -> None:
     with live(Stub(stand_in_bundle, keys={"alice": KEY})) as address:
         page.open(f"{address}/")
@@ -75,6 +79,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(page: Page, stand_in_bundle: Bu
         assert KEY not in page.script("return JSON.stringify(sessionStorage)")
 
 
+@at_a_desk
 def test_a_reloaded_page_has_its_pictures_and_makes_them_again(page: Page, served: str) -> None:
     page.open(served)
     page.wait(lambda: page.find("#request").is_displayed())
@@ -94,6 +99,7 @@ def test_a_reloaded_page_has_its_pictures_and_makes_them_again(page: Page, serve
     assert page.field("Prompt").get_attribute("value") == "glowing, a cat, (dark skin:1.2)"
 
 
+@at_a_desk
 def test_refusals_are_shown_where_they_belong(page: Page, stub: Stub, served: str) -> None:
     page.open(served)
     page.wait(lambda: page.find("#request").is_displayed())
@@ -109,6 +115,7 @@ def test_refusals_are_shown_where_they_belong(page: Page, stub: Stub, served: st
     assert "mistake" in page.find("#gallery .state").text
 
 
+@at_a_desk
 def test_text_is_never_markup(page: Page, stub: Stub, served: str) -> None:
     page.open(served)
     page.wait(lambda: page.find("#request").is_displayed())
@@ -178,6 +185,7 @@ def test_it_fits_and_everybody_can_use_it(page: Page, served: str, tmp_path: Pat
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@at_a_desk
 def test_the_keyboard_reaches_everything_in_order(page: Page, served: str) -> None:
     page.open(served)
     page.wait(lambda: page.find("#request").is_displayed())

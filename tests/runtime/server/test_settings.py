@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.cache import VARIABLE
 from engines.errors import InputError, SettingError
 from runtime.server.settings import (
     ServerSettings,
@@ -83,3 +84,7 @@ def test_every_option_but_secrets_has_a_flag() -> None:
     for name in vars(ServerSettings()):
         assert (f"--{name.replace('_', '-')} " in text) == (name != "keys")
     assert "FRACTURE_KEYS" in describe_sources()
+
+
+def test_the_caches_variable_is_no_option_of_the_server() -> None:
+    assert read_settings({}, {VARIABLE: "/var/cache/fracture-sd"}) == ServerSettings()
