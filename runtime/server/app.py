@@ -17,6 +17,7 @@ from runtime.server.api_a1111 import a1111_router
 from runtime.server.api_health import health_router
 from runtime.server.api_jobs import jobs_router
 from runtime.server.api_openai import openai_router
+from runtime.server.api_page import page_router
 from runtime.server.auth import Authenticator
 from runtime.server.fault_bodies import FaultBody, OpenAiFaultBody, WebuiFaultBody
 from runtime.server.faults import STATUS, Fault, FaultError, Kind, fault_of
@@ -50,6 +51,7 @@ def create_app(service: Service) -> ASGIApp:
     ):
         fault = {"model": body, "description": "A fault"}
         api.include_router(make_router(service), responses={"default": fault})
+    api.include_router(page_router())
 
     async def refuse(http: Request, error: Exception) -> JSONResponse:
         fault = _fault(http, error)
