@@ -11,7 +11,8 @@ FACE = "portrait of a woman, light skin, orange background, blue hair"
 WATCH = """
 new MutationObserver(() => {
   const image = document.querySelector('img[alt="The picture in progress"]');
-  if (image) image.decode().then(() => { window.previewed = true; });
+  // One that the next takes the place of is never decoded.
+  image?.decode().then(() => { window.previewed = true; }, () => {});
 }).observe(document.getElementById("gallery"), { attributes: true, subtree: true });
 """
 
