@@ -9,7 +9,7 @@ noise and only its cost means anything. 20 steps of DPM++ 2M Karras, CFG 7.5. Wh
 turns, from start to the PNG on disk: imports, loading, compiling and decoding are all in it.
 
 With --openvino PYTHON MODEL, OpenVINO GenAI takes part (benchmarks/genai_picture.py says how to
-make its environment and model; it has no DPM++ 2M and takes as many steps of DDIM), and with
+make its environment and model; it has no DPM++ 2M and takes as many steps of Euler), and with
 --optimum PYTHON so does optimum's ONNX pipeline (benchmarks/optimum_opens_bundle.py likewise).
 """
 

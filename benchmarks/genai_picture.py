@@ -52,7 +52,9 @@ def generate(model: Path, steps: int, out: Path) -> None:
 
     pipeline = openvino_genai.Text2ImagePipeline(str(model))
     config = model / "scheduler" / "scheduler_config.json"
-    scheduler = openvino_genai.Scheduler.from_config(config, openvino_genai.Scheduler.Type.DDIM)
+    scheduler = openvino_genai.Scheduler.from_config(
+        config, openvino_genai.Scheduler.Type.EULER_DISCRETE
+    )
     pipeline.set_scheduler(scheduler)  # one call of the UNet a step, as the others
     pipeline.reshape(1, SIZE, SIZE, GUIDANCE)
     pipeline.compile("CPU")
