@@ -11,7 +11,7 @@ from engines.bundle import Bundle
 from engines.identity import Json
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
-from runtime.stopwatch import StopwatchBackend
+from runtime.stopwatch import Stopwatch, TimedBackend
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def measure(
         SettingError: the request is not possible.
         BackendError: the engine fails.
     """
-    backend = StopwatchBackend(choice.backend)
+    watch = Stopwatch()
+    backend = TimedBackend(choice.backend, watch)
     with Pipeline(bundle, replace(choice, backend=backend)) as pipeline:
 
         def settle(number: int) -> list[Settings]:
@@ -84,7 +85,7 @@ def measure(
 
         first = _time(pipeline, settle(0))
         on_round(1)
-        backend.forget_calls()
+        watch.calls.clear()
         seconds = []
         for number in range(1, rounds + 1):
             settings = settle(number)
@@ -94,11 +95,11 @@ def measure(
     return Measured(
         first=first,
         opening=dict(backend.opening),
-        stages={name: spread(calls) for name, calls in backend.calls.items() if calls},
+        stages={name: spread(calls) for name, calls in watch.calls.items()},
         rounds=spread(seconds),
         pictures=request.count,
         pictures_per_minute=60 * rounds * request.count / total,
-        engine_share=sum(map(sum, backend.calls.values())) / total,
+        engine_share=sum(map(sum, watch.calls.values())) / total,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 

@@ -2,7 +2,9 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from engines.axes import Limits
 from engines.backend import Backend
@@ -11,21 +13,45 @@ from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
 
-class StopwatchBackend:
-    """The backend that it is given, with the seconds that its sessions spend.
+class Clock(Protocol):
+    """What a backend's calls are timed with."""
+
+    def time(self, stage: str) -> AbstractContextManager[None]:
+        """Time a block as one call of a stage, which is a component's name."""
+
+
+class Stopwatch:
+    """A clock that keeps every duration.
 
     Attributes:
-        opening: for each component, the seconds that loading its graph took.
         calls: for each component, the seconds of each call.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self) -> None:
+        self.calls: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Time a block as one call of a stage."""
+        started = time.perf_counter()
+        yield
+        self.calls[stage].append(time.perf_counter() - started)
+
+
+class TimedBackend:
+    """The backend that it is given, whose sessions' calls a clock times.
+
+    Attributes:
+        opening: for each component, the seconds that loading its graph took.
+    """
+
+    def __init__(self, backend: Backend, clock: Clock) -> None:
         self._backend = backend
+        self._clock = clock
         self.name = backend.name
         self.device = backend.device
         self.max_batch = backend.max_batch
         self.opening: dict[str, float] = {}
-        self.calls: dict[str, list[float]] = defaultdict(list)
 
     def unavailable(self, bundle: Bundle) -> str | None:
         """What the backend itself says."""
@@ -40,25 +66,26 @@ class StopwatchBackend:
         started = time.perf_counter()
         session = self._backend.open_session(bundle, component)
         self.opening[component] = time.perf_counter() - started
-        return _TimedSession(session, bundle.component(component), self.calls[component])
-
-    def forget_calls(self) -> None:
-        """Start the lists of calls anew."""
-        for seconds in self.calls.values():
-            seconds.clear()
+        return _TimedSession(session, bundle.component(component), component, self._clock)
 
 
 class _TimedSession(Session):
-    def __init__(self, session: Session, spec: ComponentSpec, seconds: list[float]) -> None:
+    """A session whose calls a clock times; they return only when their outputs are there."""
+
+    def __init__(self, session: Session, spec: ComponentSpec, component: str, clock: Clock) -> None:
         super().__init__(spec)
+        self.inputs, self.outputs = session.inputs, session.outputs
         self._session = session
-        self._seconds = seconds
+        self._component = component
+        self._clock = clock
+
+    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run the session, which checks what it is fed itself."""
+        with self._clock.time(self._component):
+            return self._session.run(feeds)
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        started = time.perf_counter()
-        outputs = self._session.run(feeds)
-        self._seconds.append(time.perf_counter() - started)
-        return outputs
+        return self._session.run(feeds)
 
     def close(self) -> None:
         """Release the graph."""

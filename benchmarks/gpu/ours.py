@@ -3,27 +3,22 @@
 python -m benchmarks.gpu.ours probe|run JOB
 """
 
-import json
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from benchmarks.gpu.contestants import WITHOUT_GRAPHS
-from benchmarks.gpu.protocol import Case, Job, StageClock, append, measure_cases, read_job
-from engines.axes import Limits
+from benchmarks.gpu.protocol import Case, Job, StageClock, append, measure_cases, run_contestant
 from engines.backend import Backend, Choice, choose_backend
 from engines.backends.trt import TensorRtBackend
 from engines.bundle import Bundle, open_bundle
 from engines.errors import BackendError, UserError
 from engines.identity import tool_versions
-from engines.manifest import ComponentSpec
-from engines.session import Array, Session
 from runtime.pipeline import Pipeline
 from runtime.request import Request
+from runtime.stopwatch import TimedBackend
 
 DISTRIBUTIONS = (
     "cuda-bindings",
@@ -38,50 +33,6 @@ DISTRIBUTIONS = (
 )
 
 
-class _TimedSession(Session):
-    """A session whose calls a clock times; they return only when their outputs are there."""
-
-    def __init__(
-        self, session: Session, spec: ComponentSpec, component: str, clock: StageClock
-    ) -> None:
-        super().__init__(spec)
-        self.inputs, self.outputs = session.inputs, session.outputs
-        self._session = session
-        self._component = component
-        self._clock = clock
-
-    def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        with self._clock.time(self._component):
-            return self._session.run(feeds)
-
-    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        return self._session.run(feeds)
-
-    def close(self) -> None:
-        self._session.close()
-
-
-class _TimedBackend:
-    """A backend whose sessions are timed."""
-
-    def __init__(self, backend: Backend, clock: StageClock) -> None:
-        self.name = backend.name
-        self.device = backend.device
-        self.max_batch = backend.max_batch
-        self._backend = backend
-        self._clock = clock
-
-    def unavailable(self, bundle: Bundle) -> str | None:
-        return self._backend.unavailable(bundle)
-
-    def limits(self, bundle: Bundle) -> Limits:
-        return self._backend.limits(bundle)
-
-    def open_session(self, bundle: Bundle, component: str) -> Session:
-        session = self._backend.open_session(bundle, component)
-        return _TimedSession(session, bundle.component(component), component, self._clock)
-
-
 class Ours:
     """The runtime's pipeline; a new batch size gets a pipeline that takes all of it in one call."""
 
@@ -90,7 +41,7 @@ class Ours:
         self._job = job
         self._bundle = open_bundle(Path(job.bundle))
         backend = _take(job.kind, self._bundle)
-        self._choice = Choice(_TimedBackend(backend, self.clock), "asked for")
+        self._choice = Choice(TimedBackend(backend, self.clock), "asked for")
         most = max(case.batch for case in job.cases)
         self._pipeline = Pipeline(self._bundle, self._choice, max_batch=2 * most)
 
@@ -155,14 +106,5 @@ def _take(kind: str, bundle: Bundle) -> Backend:
     return backend
 
 
-def main() -> None:
-    """Probe or run."""
-    job = read_job(Path(sys.argv[2]))
-    if sys.argv[1] == "probe":
-        print(json.dumps(probe(job)))
-    else:
-        run(job)
-
-
 if __name__ == "__main__":
-    main()
+    run_contestant(probe, run)

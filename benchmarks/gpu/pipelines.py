@@ -5,14 +5,19 @@ python -m benchmarks.gpu.pipelines probe|run JOB
 Run by whatever Python has the packages; nothing else of this package is imported.
 """
 
-import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.contestants import COMPILED, EAGER, OPTIMUM
-from benchmarks.gpu.protocol import STAGES, Case, Job, StageClock, append, measure_cases, read_job
+from benchmarks.gpu.protocol import (
+    STAGES,
+    Case,
+    Job,
+    StageClock,
+    append,
+    measure_cases,
+    run_contestant,
+)
 
 PIP = {
     EAGER: "pip install torch diffusers transformers accelerate",
@@ -172,14 +177,5 @@ def run(job: Job) -> None:
     measure_cases(job, contestant)
 
 
-def main() -> None:
-    """Probe or run."""
-    job = read_job(Path(sys.argv[2]))
-    if sys.argv[1] == "probe":
-        print(json.dumps(probe(job)))
-    else:
-        run(job)
-
-
 if __name__ == "__main__":
-    main()
+    run_contestant(probe, run)

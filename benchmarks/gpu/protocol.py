@@ -5,8 +5,9 @@ appends what it measured, line by line, to a file, so that a crash costs no more
 """
 
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,6 +103,15 @@ def measure_cases(job: Job, contestant: Contestant) -> None:
             result = {"error": f"{type(error).__name__}: {str(error)[:600]}"}
             contestant.recover()
         append(job, {"case": asdict(case), **result})
+
+
+def run_contestant(probe: Callable[[Job], dict[str, Any]], run: Callable[[Job], None]) -> None:
+    """What a contestant's module does as a program, `probe|run JOB`: answer, or run the job."""
+    job = read_job(Path(sys.argv[2]))
+    if sys.argv[1] == "probe":
+        print(json.dumps(probe(job)))
+    else:
+        run(job)
 
 
 def append(job: Job, line: dict[str, Any]) -> None:
