@@ -1,13 +1,12 @@
 """The passes of a picture through the denoiser: how each begins, and how the last one ends."""
 
-from collections.abc import Callable
-
 from engines.errors import InternalError
 from engines.manifest import Latents as LatentsSpec
 from runtime.canvas import prepare_canvas
-from runtime.encoder import PictureEncoder, to_sample
+from runtime.encoder import to_sample
 from runtime.hires import upscale
-from runtime.picture import PictureDecoder, Pixels
+from runtime.models import Models
+from runtime.picture import Pixels
 from runtime.request import Settings
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
@@ -16,27 +15,18 @@ from runtime.start import Start, Starter
 
 
 class Passes:
-    """One pass for a picture, or two with hires fix; the VAE's graphs are asked for when needed."""
+    """One pass for a picture, or two with hires fix."""
 
-    def __init__(
-        self,
-        decoder: Callable[[], PictureDecoder],
-        encoder: Callable[[], PictureEncoder],
-        spec: LatentsSpec,
-        *,
-        sees_mask: bool,
-    ) -> None:
-        """Make passes with one bundle's VAE.
+    def __init__(self, models: Models, spec: LatentsSpec) -> None:
+        """Make passes with a bundle's VAE, whose graphs are loaded when they are needed.
 
         Args:
-            decoder: gives the VAE decoder.
-            encoder: gives the VAE encoder.
+            models: the bundle's.
             spec: the latents' channels and scale.
-            sees_mask: whether the UNet is one for inpainting.
         """
-        self._decoder = decoder
+        self._models = models
         self._spec = spec
-        self._starter = Starter(encoder, spec, sees_mask=sees_mask)
+        self._starter = Starter(lambda: models.encoder, spec, sees_mask=models.sees_mask)
 
     def first(self, settings: Settings, table: Table) -> Start:
         """Where the first pass starts.
@@ -65,7 +55,7 @@ class Passes:
             latents,
             settings.hires,
             self._spec.downscale,
-            decode=lambda made: self._decoder().decode(made, tiling),
+            decode=lambda made: self._models.decoder.decode(made, tiling),
             encode=lambda pixels: self._starter.encode(to_sample(pixels), noise, tiling),
         )
         return self._starter.from_latents(table, noise, enlarged, tiling)
@@ -78,7 +68,7 @@ class Passes:
         """
         if not self.is_last(settings, latents):
             raise InternalError("a picture has another pass, whose latents are asked for")
-        pixels = self._decoder().decode(latents, settings.vae_tiling)
+        pixels = self._models.decoder.decode(latents, settings.vae_tiling)
         if settings.init is None:
             return pixels
         return prepare_canvas(settings.init, settings.width, settings.height).finish(pixels)

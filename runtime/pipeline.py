@@ -9,19 +9,16 @@ from types import TracebackType
 from typing import Self
 
 from engines import layout
-from engines.any_batch import open_to_any_batch
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
-from engines.session import Session
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
-from runtime.encoder import PictureEncoder
 from runtime.guidance import guidance_of
 from runtime.metadata import Origin
+from runtime.models import Models
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.pass_tables import first_table, second_table
 from runtime.passes import Passes
-from runtime.picture import PictureDecoder
 from runtime.png import Picture
 from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.request import Request, Settings, settle
@@ -30,7 +27,6 @@ from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Latents, Slot
 from runtime.start import Start
 from runtime.steps import Cancelled, OnStep, Step, ignore
-from runtime.text import PromptEncoder
 from runtime.textual_inversion import open_vocabulary
 from runtime.turns import Turns
 
@@ -49,10 +45,8 @@ class Pipeline:
     def __init__(self, bundle: Bundle, choice: Choice, max_batch: int | None = None) -> None:
         self.bundle = bundle
         self.choice = choice
-        self._limits = choice.backend.limits(bundle)
-        wanted = choice.backend.max_batch if max_batch is None else max_batch
-        self._max_batch = min(wanted, self._limits.most(layout.UNET, "batch") or wanted)
-        self._sessions: list[Session] = []
+        self._models = Models(bundle, choice.backend, max_batch)
+        self._passes = Passes(self._models, bundle.manifest.latents)
         self._turns = Turns()
         self._planning = threading.Lock()
         manifest = bundle.manifest
@@ -86,12 +80,12 @@ class Pipeline:
         downscale = manifest.latents.downscale
         settled = [settings for request in requests for settings in settle(request, manifest)]
         for settings in settled:
-            check_size(settings, self._limits, downscale)
+            check_size(settings, self._models.limits, downscale)
             plans = [self.prompts(settings)]
             if settings.hires is not None:
                 plans.append(self._plan(settings, settings.hires.steps, settings.steps))
             tokens = max(plan.length for plan in plans) * layout.CHUNK_TOKENS
-            check_tokens(tokens, settings, self._limits, downscale)
+            check_tokens(tokens, settings, self._models.limits, downscale)
         return settled
 
     def prompts(self, settings: Settings) -> PromptPlan:
@@ -190,8 +184,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Release every loaded graph."""
-        while self._sessions:
-            self._sessions.pop().close()
+        self._models.close()
 
     def __enter__(self) -> Self:
         return self
@@ -211,44 +204,12 @@ class Pipeline:
     @cached_property
     def _planner(self) -> PromptPlanner:
         vocabulary = open_vocabulary(self.bundle)
-        return PromptPlanner(vocabulary, least_tokens(self._limits) // layout.CHUNK_TOKENS)
+        return PromptPlanner(vocabulary, least_tokens(self._models.limits) // layout.CHUNK_TOKENS)
 
-    @cached_property
-    def _encoder(self) -> PromptEncoder:
-        return PromptEncoder(self._open(layout.TEXT_ENCODER))
-
-    @cached_property
+    @property
     def denoiser(self) -> Denoiser:
         """The denoising loop, whose graph is loaded when this is first asked for."""
-        return Denoiser(self._open(layout.UNET), self._max_batch)
-
-    @cached_property
-    def _decoder(self) -> PictureDecoder:
-        spec = self.bundle.manifest.latents
-        session = self._open(layout.VAE_DECODER)
-        return PictureDecoder(session, spec.scaling_factor, spec.downscale)
-
-    @cached_property
-    def _picture_encoder(self) -> PictureEncoder:
-        spec = self.bundle.manifest.latents
-        session = self._open(layout.VAE_ENCODER)
-        return PictureEncoder(session, spec.scaling_factor, spec.downscale)
-
-    @cached_property
-    def _passes(self) -> Passes:
-        spec = self.bundle.manifest.latents
-        return Passes(
-            lambda: self._decoder,
-            lambda: self._picture_encoder,
-            spec,
-            sees_mask=_unet_channels(self.bundle) > spec.channels,
-        )
-
-    def _open(self, component: str) -> Session:
-        session = self.choice.backend.open_session(self.bundle, component)
-        self._sessions.append(session)
-        most = self._limits.most(component, "batch")
-        return open_to_any_batch(session, component, self.bundle.component(component), most)
+        return self._models.denoiser
 
     def rows_to_follow(self, settings: Settings) -> int:
         """The rows of a picture's passes after its first.
@@ -270,7 +231,7 @@ class Pipeline:
     def _has_room(self, running: dict[Slot, Settings], settings: Settings) -> bool:
         """Whether another picture fits into a call; one that never fits goes alone."""
         taken = sum(slot.most_entries for slot in running)
-        return not taken or taken + self.prompts(settings).entries <= self._max_batch
+        return not taken or taken + self.prompts(settings).entries <= self._models.max_batch
 
     def start(self, settings: Settings, table: Table, ahead: Iterable[Settings] = ()) -> Slot:
         """Encode a picture's text and make its run, which the denoiser then takes.
@@ -284,7 +245,7 @@ class Pipeline:
             SettingError: pixels that the settings name are not there.
             BackendError: the engine fails, or the model overflows.
         """
-        text = self._encoder.encode(self.prompts(settings), map(self.prompts, ahead))
+        text = self._models.text.encode(self.prompts(settings), map(self.prompts, ahead))
         start = self._passes.first(settings, table)
         return _slot(settings, table, start, text)
 
@@ -302,7 +263,7 @@ class Pipeline:
         if table is None or settings.hires is None or self._passes.is_last(settings, latents):
             return None
         prompts = self._plan(settings, settings.hires.steps, settings.steps)
-        text = self._encoder.encode(prompts)
+        text = self._models.text.encode(prompts)
         start = self._passes.second(settings, table, latents)
         return _slot(settings, table, start, text)
 
@@ -320,9 +281,3 @@ def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) ->
     guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
     text = text.at(table.steps - table.steps[0])
     return Slot(table, start.latents, text, guidance, start.noise, start.known, start.mask_channels)
-
-
-def _unet_channels(bundle: Bundle) -> int:
-    """Channels of what the UNet sees: those of the latents, or for inpainting more."""
-    (shape,) = (t.shape for t in bundle.component(layout.UNET).inputs if t.name == layout.SAMPLE)
-    return int(shape[1])

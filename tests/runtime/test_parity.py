@@ -192,7 +192,7 @@ def _embeddings_exchanged(patch: pytest.MonkeyPatch) -> None:
 
 def _vae_scale(factor: float) -> Mistake:
     return lambda patch: patch.setattr(
-        "runtime.pipeline.PictureDecoder",
+        "runtime.models.PictureDecoder",
         lambda session, _, downscale: PictureDecoder(session, factor, downscale),
     )
 

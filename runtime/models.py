@@ -1,0 +1,81 @@
+"""The models of one bundle on one backend, each loaded when it is first needed."""
+
+from functools import cached_property
+
+from engines import layout
+from engines.any_batch import open_to_any_batch
+from engines.backend import Backend
+from engines.bundle import Bundle
+from engines.session import Session
+from runtime.denoiser import Denoiser
+from runtime.encoder import PictureEncoder
+from runtime.picture import PictureDecoder
+from runtime.text import PromptEncoder
+
+
+class Models:
+    """What computes on a bundle's graphs; a graph is loaded once.
+
+    One thread at a time may ask for them.
+
+    Attributes:
+        limits: the sizes that the graphs take on the backend.
+        max_batch: entries of one UNet call at most.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend, max_batch: int | None = None) -> None:
+        """Prepare to load graphs; none is loaded yet.
+
+        Args:
+            bundle: the opened bundle.
+            backend: what opens its graphs.
+            max_batch: entries of one UNet call at most, by default as many as pay on the backend.
+        """
+        self._bundle = bundle
+        self._backend = backend
+        self._sessions: list[Session] = []
+        self.limits = backend.limits(bundle)
+        wanted = backend.max_batch if max_batch is None else max_batch
+        self.max_batch = min(wanted, self.limits.most(layout.UNET, "batch") or wanted)
+
+    @cached_property
+    def text(self) -> PromptEncoder:
+        """The text encoder."""
+        return PromptEncoder(self._open(layout.TEXT_ENCODER))
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The denoising loop around the UNet."""
+        return Denoiser(self._open(layout.UNET), self.max_batch)
+
+    @cached_property
+    def decoder(self) -> PictureDecoder:
+        """The VAE decoder."""
+        spec = self._bundle.manifest.latents
+        session = self._open(layout.VAE_DECODER)
+        return PictureDecoder(session, spec.scaling_factor, spec.downscale)
+
+    @cached_property
+    def encoder(self) -> PictureEncoder:
+        """The VAE encoder."""
+        spec = self._bundle.manifest.latents
+        session = self._open(layout.VAE_ENCODER)
+        return PictureEncoder(session, spec.scaling_factor, spec.downscale)
+
+    @property
+    def sees_mask(self) -> bool:
+        """Whether the UNet is one for inpainting: it takes more channels than the latents have."""
+        inputs = self._bundle.component(layout.UNET).inputs
+        (shape,) = (tensor.shape for tensor in inputs if tensor.name == layout.SAMPLE)
+        return int(shape[1]) > self._bundle.manifest.latents.channels
+
+    def close(self) -> None:
+        """Release every loaded graph."""
+        while self._sessions:
+            self._sessions.pop().close()
+
+    def _open(self, component: str) -> Session:
+        session = self._backend.open_session(self._bundle, component)
+        self._sessions.append(session)
+        most = self.limits.most(component, "batch")
+        return open_to_any_batch(session, component, self._bundle.component(component), most)
