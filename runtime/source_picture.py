@@ -19,6 +19,8 @@ NOT_RECORDED = "not recorded"
 _BACKGROUND = "white"
 _MOST_PIXELS = 2**26
 """Of a file that is read: 8192x8192."""
+_FILMS = ("GIF", "PNG", "WEBP", "AVIF")
+"""Formats in which several pictures are a film; in others they are pages or previews."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ def _read(path: Path) -> Image.Image:
                     f"{path} has {image.width}x{image.height} pixels. Make it smaller: "
                     f"{_MOST_PIXELS} pixels are the most."
                 )
-            image.load()
-            return ImageOps.exif_transpose(image)
+            return to_still(image)
     except FileNotFoundError:
         raise InputError(f"There is no picture {path}.") from None
     except (
@@ -127,3 +128,24 @@ def _read(path: Path) -> Image.Image:
         Image.DecompressionBombError,
     ) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+
+
+def to_still(image: Image.Image) -> Image.Image:
+    """Load an opened picture, turned as its camera says, with eight bits a value.
+
+    Pillow by itself takes a film's first picture, and cuts grey levels of sixteen bits off at 255.
+
+    Raises:
+        ValueError: it is a film, or its values have no known range.
+        OSError: it is damaged.
+    """
+    if image.format in _FILMS and getattr(image, "is_animated", False):
+        raise ValueError("it is animated; save one of its pictures")
+    if image.mode in ("I", "F"):
+        raise ValueError("its values have 32 bits and no known range; save it with 8 or 16")
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if not image.mode.startswith("I;16"):
+        return image
+    levels = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))

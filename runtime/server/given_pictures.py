@@ -6,12 +6,12 @@ import io
 import re
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
 from engines.errors import InputError
 from runtime.resize import resize
-from runtime.source_picture import SourcePicture
+from runtime.source_picture import SourcePicture, to_still
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 
@@ -53,8 +53,7 @@ def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
             raise InputError(
                 f"{name} has {width}x{height} pixels: this server takes {max_pixels} at most."
             )
-        picture.load()
-        return ImageOps.exif_transpose(picture)
+        return to_still(picture)
     except DecompressionBombError:
         raise InputError(
             f"{name} has too many pixels: this server takes {max_pixels} at most."

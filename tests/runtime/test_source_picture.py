@@ -47,6 +47,49 @@ def test_every_mode_is_read(mode: str, tmp_path: Path) -> None:
     assert SourcePicture.open_mask(file).loaded("A test").shape == (2, 3)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled_to_eight(suffix: str, tmp_path: Path) -> None:
+    """Pillow's own conversion makes everything above 255 white."""
+    levels = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
+    file = tmp_path / f"a.{suffix}"
+    Image.fromarray(levels).save(file)
+    wanted = np.round(levels / 257).astype(np.uint8)
+    np.testing.assert_array_equal(SourcePicture.open_mask(file).loaded("A test"), wanted)
+    opened = SourcePicture.open(file).loaded("A test")
+    np.testing.assert_array_equal(opened, np.tile(wanted[..., None], 3))
+
+
+def test_sixteen_bits_are_turned_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    levels = PIXELS[..., 0].astype(np.uint16) * 257
+    Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
+    opened = SourcePicture.open_mask(tmp_path / "a.png").loaded("A test")
+    np.testing.assert_array_equal(opened, np.rot90(PIXELS[..., 0], -1))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_values_of_no_known_range_are_refused(kind: type, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 3), kind)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif .* 32 bits and no known range"):
+        SourcePicture.open_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_a_film_is_refused(kind: str, tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (3, 2)), Image.new("RGB", (3, 2), "white")
+    first.save(tmp_path / "film", kind, save_all=True, append_images=[second])
+    with pytest.raises(InputError, match=r"film .* is animated; save one"):
+        SourcePicture.open(tmp_path / "film")
+
+
+def test_a_preview_behind_a_photo_makes_no_film(tmp_path: Path) -> None:
+    """Telephones write two pictures into one JPEG file."""
+    photo, preview = Image.new("RGB", (3, 2)), Image.new("RGB", (3, 2), "white")
+    photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+    assert not SourcePicture.open(tmp_path / "a.jpg").loaded("A test").any()
+
+
 def test_a_mask_is_transparency_or_light(tmp_path: Path) -> None:
     grey = Image.fromarray(PIXELS[..., 0])
     grey.save(tmp_path / "grey.png")
