@@ -25,6 +25,9 @@ SOURCES: dict[str, Callable[[int], TorchCpuNoise | PhiloxNoise]] = {
 
 MAX_SEED = 2**64 - 1
 
+_ENCODER_OFFSET = 2**63
+"""From a seed to that of a stream beside it: the webui's encoder draws what no seed decides."""
+
 _PARALLEL = 0.9995
 """A mean cosine above which the way between two noises has no direction to turn in."""
 
@@ -55,7 +58,11 @@ class NoiseSettings:
 
 
 class SeedNoise:
-    """All the noise of one picture, in the order in which it is drawn."""
+    """All the noise of one picture, in the order in which it is drawn.
+
+    The order is that of those who usually draw from the source: diffusers' for `cpu`, where the VAE
+    encoder's noise is part of the stream, and the webui's for `nv`, where it is not.
+    """
 
     def __init__(self, seed: int, settings: NoiseSettings, downscale: int) -> None:
         """Start the stream of `seed`.
@@ -69,6 +76,9 @@ class SeedNoise:
         self._settings = settings
         self._downscale = downscale
         self._stream = self._fresh(seed)
+        self._for_encoder = self._stream
+        if settings.source == NV:
+            self._for_encoder = self._fresh((seed + _ENCODER_OFFSET) % (MAX_SEED + 1))
 
     def draw(self, shape: tuple[int, ...]) -> Noise:
         """Draw standard normal float32 noise of `shape`, continuing the stream."""
@@ -91,6 +101,10 @@ class SeedNoise:
         if settings.eta_seed_delta:
             self._stream = self._fresh(self._seed + settings.eta_seed_delta)
         return noise
+
+    def posterior(self, shape: tuple[int, ...]) -> Noise:
+        """Draw the noise with which the VAE encoder's result is sampled."""
+        return self._for_encoder.draw(shape)
 
     def fill(self, shape: tuple[int, ...]) -> Noise:
         """The stream's first noise, of `shape`, drawn beside it."""

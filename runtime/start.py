@@ -35,7 +35,7 @@ class Start:
 
 
 class Starter:
-    """Makes starts, drawing noise in the order in which diffusers' pipelines draw it.
+    """Makes starts, asking for noise in the order in which diffusers' pipelines draw it.
 
     Source: StableDiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline.
     """
@@ -91,12 +91,12 @@ class Starter:
         if self._sees_mask:
             masked = sample * (canvas.mask < HALF)
             return Start(x, noise, mask_channels=self._see(mask, masked, noise, tiling))
-        noise.draw(shape)  # for the masked picture, which only a UNet that sees the mask needs
+        noise.posterior(shape)  # of the masked picture, which only a UNet that sees the mask needs
         return Start(x, noise, KnownLatents(known, start, mask))
 
     def encode(self, sample: Values, noise: SeedNoise, tiling: str) -> Latents:
         """Sample the latents [C, h, w] of a picture [3, H, W] in -1..1."""
-        return self._encoder().encode(sample, noise.draw, tiling)
+        return self._encoder().encode(sample, noise.posterior, tiling)
 
     def _see(self, mask: Weights, masked: Values, noise: SeedNoise, tiling: str) -> Latents:
         """The mask and the latents of the masked picture, [1 + C, h, w]."""

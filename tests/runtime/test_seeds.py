@@ -42,6 +42,26 @@ def test_the_source_is_chosen() -> None:
     np.testing.assert_array_equal(noise.draw(SHAPE), stream.draw(SHAPE))
 
 
+def test_the_encoder_draws_from_the_stream_as_in_diffusers() -> None:
+    noise = _noise()
+    drawn = [noise.posterior(SHAPE), noise.start(SHAPE), noise.posterior(SHAPE), noise.draw(SHAPE)]
+    np.testing.assert_allclose(drawn, _torch(3, *[SHAPE] * 4), atol=1e-6)
+
+
+def test_the_encoder_draws_beside_the_stream_as_in_the_webui() -> None:
+    """There what a seed gives first is what a picture starts from, whatever it is made of."""
+    for seed in (3, MAX_SEED):
+        noise, stream = _noise(seed, source="nv"), PhiloxNoise(seed)
+        beside = [noise.posterior(SHAPE)]
+        start = noise.start(SHAPE)
+        beside.append(noise.posterior(SHAPE))
+        np.testing.assert_array_equal(start, stream.draw(SHAPE))
+        np.testing.assert_array_equal(noise.draw(SHAPE), stream.draw(SHAPE))
+        np.testing.assert_array_equal(_noise(seed, source="nv").posterior(SHAPE), beside[0])
+        everything = np.reshape([*beside, start], (3, -1))
+        assert np.abs(np.corrcoef(everything) - np.eye(3)).max() < 0.3
+
+
 def test_fill_is_drawn_beside_the_stream() -> None:
     noise = _noise()
     fill = noise.fill(SHAPE)

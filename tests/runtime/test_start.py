@@ -9,6 +9,7 @@ from runtime.canvas import prepare_canvas
 from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
 from runtime.noise_schedule import NoiseSchedule
+from runtime.philox import PhiloxNoise
 from runtime.samplers.catalogue import make_table
 from runtime.seeds import NoiseSettings, SeedNoise
 from runtime.source_picture import SourcePicture
@@ -37,6 +38,23 @@ def test_latents_are_sampled_with_the_deviation() -> None:
     wanted = 0.18215 * posterior.sample(torch.Generator().manual_seed(3))[0].numpy()
     latents = _encoder().encode(sample, SeedNoise(3, NoiseSettings(), 8).draw, "off")
     np.testing.assert_allclose(latents, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_the_webui_starts_from(masked: bool) -> None:
+    """The encoder's sample takes nothing from the stream: the first noise is the start's."""
+    mask = MaskSettings(SourcePicture.of(MASK), blur=0.0) if masked else None
+    init = InitSettings(SourcePicture.of(PHOTO), 0.7, mask=mask)
+    noise = SeedNoise(3, NoiseSettings("nv"), 8)
+    made = Starter(_encoder, MANIFEST.latents, sees_mask=False).from_canvas(
+        TABLE, noise, prepare_canvas(init, 128, 64), init, "off"
+    )
+    posterior = SeedNoise(3, NoiseSettings("nv"), 8).posterior
+    known = _encoder().encode(to_sample(PHOTO), posterior, "off")
+    stream = PhiloxNoise(3)
+    wanted = known + TABLE.start[0, 1] * stream.draw(SHAPE)
+    np.testing.assert_allclose(made.latents, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(noise.draw(SHAPE), stream.draw(SHAPE))
 
 
 @pytest.mark.parametrize("content", CONTENTS)
