@@ -74,12 +74,12 @@ def settle_hires(
 def hires_faults(hires: HiresSettings, width: int, height: int) -> list[str]:
     """What is wrong with settled settings after a first pass of a size in pixels."""
     faults = []
-    if (hires.width, hires.height) == (width, height):
-        faults.append(f"the hires size {width}x{height} is that of the first pass: choose another")
     if hires.scale and not 1 <= hires.scale <= _LARGEST_SCALE:
         faults.append(
             f"the hires scale {hires.scale:g} is not possible: choose 1 to {_LARGEST_SCALE:g}"
         )
+    elif (hires.width, hires.height) == (width, height):
+        faults.append(f"the hires size {width}x{height} is that of the first pass: choose another")
     if hires.upscaler not in UPSCALERS:
         faults.append(f"no upscaler {hires.upscaler!r}: choose one of {', '.join(UPSCALERS)}")
     if not 0 < hires.strength <= 1:
