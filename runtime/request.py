@@ -222,8 +222,8 @@ def _join(*texts: str) -> str:
 
 
 def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
-    faults = _size_faults(settings, manifest)
     downscale = manifest.latents.downscale
+    faults = _size_faults(settings, downscale)
     for name, text in (("prompt", settings.prompt), ("negative prompt", settings.negative)):
         if len(text) > MAX_CHARACTERS:
             faults.append(f"the {name} has {len(text)} characters: {MAX_CHARACTERS} is the most")
@@ -251,19 +251,15 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
     return faults
 
 
-def _size_faults(settings: Settings, manifest: Manifest) -> list[str]:
+def _size_faults(settings: Settings, downscale: int) -> list[str]:
     """What is wrong with the sides of the first pass, and of the second where there is one."""
     sides = [("width", settings.width), ("height", settings.height)]
     if settings.hires is not None:
         sides += [("hires width", settings.hires.width), ("hires height", settings.hires.height)]
-    downscale, fixed = manifest.latents.downscale, fixed_sizes(manifest)
     least, most = SIDES
     faults = []
     for name, side in sides:
-        only = fixed.get(f"picture_{name.removeprefix('hires ')}", side)
-        if side != only:
-            faults.append(f"the {name} {side} is not possible: the bundle was exported for {only}")
-        elif side % downscale:
+        if side % downscale:
             below = max(side - side % downscale, least)
             faults.append(
                 f"the {name} {side} is not a multiple of {downscale}: choose {below} "

@@ -1,4 +1,4 @@
-"""Whether the backend takes what a picture asks for, told before any work is done for it."""
+"""Whether a bundle's graphs take what a picture asks for, told before any work is done for it."""
 
 import itertools
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
 
     Args:
         settings: the picture's.
-        limits: what the backend takes.
+        limits: what the graphs take on the backend.
         downscale: pixels per latent.
 
     Raises:
@@ -34,8 +34,9 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
             )
             tiles = "" if called == (width, height) else f" in tiles of {called[0]}x{called[1]}"
             raise SettingError(
-                f"The size {width}x{height}{tiles} is not possible on this backend: its "
-                f"{component} takes {allowed}. Choose such a size, or another --backend."
+                f"The size {width}x{height}{tiles} is not possible on this backend: the bundle's "
+                f"{component} takes {allowed}. Choose such a size, another --backend, or another "
+                "bundle."
             )
 
 
@@ -45,7 +46,7 @@ def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int
     Args:
         tokens: of the longer one of its prompts, in whole chunks.
         settings: the picture's.
-        limits: what the backend takes.
+        limits: what the graphs take on the backend.
         downscale: pixels per latent.
 
     Raises:
@@ -62,7 +63,7 @@ def check_tokens(tokens: int, settings: Settings, limits: Limits, downscale: int
         )
         raise SettingError(
             f"The prompts take {tokens} tokens in chunks of {layout.CHUNK_TOKENS}, and the UNet "
-            f"takes {allowed} at this size. Shorten them, or choose another --backend."
+            f"takes {allowed} at this size. Shorten them, or choose another --backend or bundle."
         )
 
 

@@ -134,7 +134,8 @@ def test_the_runtime_runs_it_at_its_own_size_alone(
     assert np.abs(pixels[0] - pixels[1]).max() <= 1
     assert runtime([*arguments, "--size", "64x72", "--out", str(tmp_path / "no.png")]) == 1
     error = capsys.readouterr().err
-    assert "the width 64 is not possible: the bundle was exported for 72" in error
+    assert "The size 64x72 is not possible" in error
+    assert "the bundle's unet takes 72x64." in error
     long = ["generate", "word " * 90, *arguments[2:], "--out", str(tmp_path / "no.png")]
     assert runtime(long) == 1
     assert "tokens in chunks of 77, and the UNet takes 77 at this size" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_another_size_is_refused_with_the_ranges(component: str, limits: Limits)
     wide = dataclasses.replace(SETTINGS, width=2048, height=512)
     with pytest.raises(
         SettingError,
-        match=rf"2048x512 is not .*: its {component} takes 512x512 or 256x256 to 1024x1024\.",
+        match=rf"2048x512 is .*'s {component} takes 512x512 or 256x256 to 1024x1024\.",
     ):
         check_size(wide, limits, 8)
 
@@ -51,7 +51,7 @@ def test_the_vae_encoder_is_asked_where_there_is_a_picture_to_encode() -> None:
     limits = Limits({layout.VAE_ENCODER: (ranges,)})
     high = dataclasses.replace(SETTINGS, width=768, height=768)
     check_size(high, limits, 8)
-    with pytest.raises(SettingError, match="its vae_encoder takes 64x64 to 768x512"):
+    with pytest.raises(SettingError, match="the bundle's vae_encoder takes 64x64 to 768x512"):
         check_size(dataclasses.replace(high, init=INIT), limits, 8)
     with pytest.raises(SettingError, match="1024x64 is not possible"):
         check_size(dataclasses.replace(high, width=1024, height=64, init=INIT), limits, 8)
@@ -64,7 +64,7 @@ def test_tiles_are_what_the_vae_sees() -> None:
     check_size(dataclasses.replace(SETTINGS, width=1024, height=256, vae_tiling="on"), limits, 8)
     with pytest.raises(SettingError, match="1024x256 is not"):
         check_size(dataclasses.replace(SETTINGS, width=1024, height=256), limits, 8)
-    with pytest.raises(SettingError, match=r"2048x2048 is not possible .* its unet takes"):
+    with pytest.raises(SettingError, match=r"2048x2048 is not possible .* bundle's unet takes"):
         check_size(
             dataclasses.replace(SETTINGS, width=2048, height=2048),
             Limits({layout.UNET: (small,)}),

@@ -113,8 +113,8 @@ def test_sizes_without_a_plan_are_refused_before_anything_is_loaded(
     arguments += ["--bundle", str(bundle.path), "--out", str(tmp_path / "x.png")]
     assert main(arguments) == 1
     assert (
-        "The size 512x512 is not possible on this backend: its unet takes 64x64 or 64x64 to "
-        "256x256." in capsys.readouterr().err
+        "The size 512x512 is not possible on this backend: the bundle's unet takes 64x64 or "
+        "64x64 to 256x256." in capsys.readouterr().err
     )
     assert machine.cuda.counts["cudaMalloc"] == 0
 
