@@ -24,37 +24,26 @@ from engines.identity import Json
 PROMPT = "cracked skin, portrait of a woman"
 
 DIFFUSERS_PROGRAM = """
-import sys
-import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-model, dtype, steps, out = sys.argv[1:]
-pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=getattr(torch, dtype))
-pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-    pipeline.scheduler.config, use_karras_sigmas=True
-)
-picture = pipeline(
-    "cracked skin, portrait of a woman", num_inference_steps=int(steps), guidance_scale=7.5,
-    height=512, width=512, generator=torch.Generator().manual_seed(11),
-).images[0]
-picture.save(out)
-"""
-
-OPTIMUM_PROGRAM = """
+import importlib
 import sys
 import torch
 from diffusers import DPMSolverMultistepScheduler
-from optimum.onnxruntime import ORTStableDiffusionPipeline
-bundle, steps, out = sys.argv[1:]
-pipeline = ORTStableDiffusionPipeline.from_pretrained(bundle)
+module, name, model, prompt, steps, out, *dtype = sys.argv[1:]
+options = {"dtype": getattr(torch, each) for each in dtype}
+pipeline = getattr(importlib.import_module(module), name).from_pretrained(model, **options)
 pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
     pipeline.scheduler.config, use_karras_sigmas=True
 )
 picture = pipeline(
-    "cracked skin, portrait of a woman", num_inference_steps=int(steps), guidance_scale=7.5,
+    prompt, num_inference_steps=int(steps), guidance_scale=7.5,
     height=512, width=512, generator=torch.Generator().manual_seed(11),
 ).images[0]
 picture.save(out)
 """
+"""A picture by diffusers' pipeline or optimum's, which has the same interface."""
+
+DIFFUSERS = ("diffusers", "StableDiffusionPipeline")
+OPTIMUM = ("optimum.onnxruntime", "ORTStableDiffusionPipeline")
 OURS = "runtime generate, openvino"
 
 
@@ -75,23 +64,21 @@ def main() -> None:
         ours += ["--cfg", "7.5", "--size", "512x512", "--backend", "openvino"]
         ours += ["--quiet", "--force", "--out", f"{scratch}/ours.png"]
         commands = {OURS: ours}
+        program = ["-W", "ignore", "-c", DIFFUSERS_PROGRAM]
         for dtype in ("float32", "bfloat16"):
             commands[f"diffusers, {dtype}"] = [
-                *[sys.executable, "-W", "ignore", "-c", DIFFUSERS_PROGRAM],
-                *[str(options.fused), dtype, steps, f"{scratch}/{dtype}.png"],
+                *[sys.executable, *program, *DIFFUSERS, str(options.fused)],
+                *[PROMPT, steps, f"{scratch}/{dtype}.png", dtype],
             ]
         if options.openvino:
             python, model = options.openvino
-            program = str(Path(__file__).parent / "genai_picture.py")
+            script = str(Path(__file__).parent / "genai_picture.py")
             arguments = ["generate", model, steps, f"{scratch}/genai.png"]
-            commands["openvino-genai"] = [python, program, *arguments]
+            commands["openvino-genai"] = [python, script, *arguments]
         if options.optimum:
-            interpreter = [options.optimum, "-W", "ignore", "-c", OPTIMUM_PROGRAM]
             commands["optimum-onnx"] = [
-                *interpreter,
-                str(options.bundle),
-                steps,
-                f"{scratch}/opt.png",
+                *[options.optimum, *program, *OPTIMUM, str(options.bundle)],
+                *[PROMPT, steps, f"{scratch}/optimum.png"],
             ]
         timings = time_in_turns(commands, runs=options.runs, warmups=0)
     mine = timings.pop(OURS)
