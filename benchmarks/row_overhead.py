@@ -24,7 +24,8 @@ from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
-from runtime.samplers.catalogue import AUTOMATIC, SAMPLERS, make_table
+from runtime.samplers.catalogue import AUTOMATIC, SAMPLERS
+from runtime.samplers.lookup import make_table
 from runtime.samplers.table import Table
 from runtime.slot import Slot
 

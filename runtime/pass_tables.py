@@ -4,7 +4,7 @@ from runtime.hires import schedule_steps
 from runtime.init_settings import first_step
 from runtime.noise_schedule import NoiseSchedule
 from runtime.request import Settings
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.samplers.table import Table
 
 

@@ -15,7 +15,8 @@ from runtime.init_settings import InitSettings, init_faults
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and
-from runtime.samplers.catalogue import AUTOMATIC, resolve, stochasticity_faults
+from runtime.samplers.catalogue import AUTOMATIC
+from runtime.samplers.lookup import resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
@@ -47,7 +48,7 @@ class Request:
             seed and the next subseeds.
         steps: how many steps the sampler takes.
         cfg: the guidance scale; 1 leaves the negative prompt out.
-        sampler: a name of `runtime.samplers.catalogue`.
+        sampler: a name that `runtime.samplers.lookup` knows.
         schedule: likewise; by default the one that belongs to the sampler asked for.
         width: in pixels.
         height: in pixels.

@@ -14,7 +14,8 @@ from runtime.hires import HiresSettings
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
 from runtime.request import NO_PRESET, Request
 from runtime.resize import RESIZE_MODES
-from runtime.samplers.catalogue import AUTOMATIC, resolve
+from runtime.samplers.catalogue import AUTOMATIC
+from runtime.samplers.lookup import resolve
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import CPU, NV, NoiseSettings
 from runtime.server.a1111_bodies import CommonBody, Img2ImgBody, Overrides, Txt2ImgBody

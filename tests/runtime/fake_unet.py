@@ -12,7 +12,7 @@ from runtime.denoiser import Denoiser
 from runtime.guidance import Guidance
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.samplers.table import Table
 from runtime.slot import Slot
 from tests.runtime.samplers.reference import SD15

@@ -14,7 +14,7 @@ from engines.session import Array
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.samplers.table import Row, basis, table_from_rows
 from runtime.slot import NonFinitePredictionError, Slot
 from tests.runtime.fake_unet import (

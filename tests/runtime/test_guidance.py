@@ -11,7 +11,7 @@ from runtime.denoiser import Denoiser
 from runtime.guidance import Guidance, GuidanceSettings, guidance_faults, guidance_of, rescale
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.slot import Slot
 from tests.runtime.fake_unet import FakeUnet, embeddings, finish, predict, run_alone, slot
 from tests.runtime.samplers.reference import SD15, run_table

@@ -6,7 +6,7 @@ import pytest
 from runtime.known import KnownLatents
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.slot import Latents, Slot
 from tests.runtime.fake_unet import constant, embeddings
 from tests.runtime.samplers.reference import SD15

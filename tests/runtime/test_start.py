@@ -10,7 +10,7 @@ from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
 from runtime.noise_schedule import NoiseSchedule
 from runtime.philox import PhiloxNoise
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.seeds import NoiseSettings, SeedNoise
 from runtime.source_picture import SourcePicture
 from runtime.start import Starter

@@ -10,7 +10,8 @@ from diffusers.schedulers.scheduling_utils import AysSchedules
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import SAMPLERS, make_table
+from runtime.samplers.catalogue import SAMPLERS
+from runtime.samplers.lookup import make_table
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.samplers.table import Table
 from tests.runtime.samplers import make_k_diffusion_golden

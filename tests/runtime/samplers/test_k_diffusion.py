@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import SAMPLERS, make_table
+from runtime.samplers.catalogue import SAMPLERS
 from runtime.samplers.dpmpp_2m import dpmpp_2m, dpmpp_2m_sde
 from runtime.samplers.dpmpp_3m_sde import dpmpp_3m_sde
+from runtime.samplers.lookup import make_table
 from runtime.samplers.schedules import Grid, timestep_of
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.samplers.table import Table

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import make_table
+from runtime.samplers.lookup import make_table
 from runtime.samplers.schedules import timestep_of
 from runtime.samplers.stochasticity import Stochasticity
 from tests.runtime.samplers.reference import SD15, Floats, run_table

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import SAMPLERS, make_table
+from runtime.samplers.catalogue import SAMPLERS
+from runtime.samplers.lookup import make_table
 from runtime.samplers.table import BLOCK, Row, advance, basis, scratch_for, table_from_rows
 from tests.runtime.samplers.reference import SD15, Floats, run_table
 

@@ -7,7 +7,8 @@ import pytest
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.catalogue import SAMPLERS, make_table, resolve
+from runtime.samplers.catalogue import SAMPLERS
+from runtime.samplers.lookup import make_table, resolve
 from runtime.samplers.stochasticity import Stochasticity
 from tests.runtime.samplers.reference import SD15
 
