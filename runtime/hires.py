@@ -86,10 +86,11 @@ def hires_faults(hires: HiresSettings, width: int, height: int) -> list[str]:
         faults.append(
             f"the hires strength {hires.strength:g} is not possible: choose above 0, at most 1"
         )
-    elif hires.steps < 1 or schedule_steps(hires) > _MOST_STEPS:
+    elif not 1 <= hires.steps <= hires.steps / hires.strength < _MOST_STEPS + 1:
         faults.append(
             f"{hires.steps} hires steps at strength {hires.strength:g} are not possible: they are "
-            f"the last of {schedule_steps(hires)}, choose so that these are 1 to {_MOST_STEPS}"
+            f"the last of {hires.steps / hires.strength:.6g}, choose so that these are 1 to "
+            f"{_MOST_STEPS}"
         )
     return faults
 

@@ -100,11 +100,16 @@ def read_texts(path: Path) -> Texts:
     """
     try:
         with Image.open(path) as image:
-            if isinstance(image, PngImageFile):
-                return Texts(image.text.get(PARAMETERS_KEY), image.text.get(RECORD_KEY))
-            comment, description = read_exif(image)
+            return texts_of(image)
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+
+
+def texts_of(image: Image.Image) -> Texts:
+    """What an opened picture file says about how it was made; decodes all of a PNG file."""
+    if isinstance(image, PngImageFile):
+        return Texts(image.text.get(PARAMETERS_KEY), image.text.get(RECORD_KEY))
+    comment, description = read_exif(image)
     prefix = f"{RECORD_KEY}: "
     if description is None or not description.startswith(prefix):
         return Texts(comment, None)

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import re
 import secrets
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from runtime.prompt_schedule import has_and
 from runtime.samplers.catalogue import AUTOMATIC
 from runtime.samplers.lookup import resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
-from runtime.seeds import NoiseSettings, noise_faults
+from runtime.seeds import MAX_SIDE, NoiseSettings, noise_faults
 from runtime.text import CLIP_SKIPS
 from runtime.tiles import AUTO, TILINGS
 from runtime.trained_tags import add_tags, trained_tags
@@ -28,12 +29,13 @@ log = logging.getLogger(__name__)
 NO_PRESET = "none"
 """The preset's name that means none, where the bundle has a default one."""
 
-SIDES = (64, 2048)
+SIDES = (64, MAX_SIDE)
 MAX_STEPS = 1000
 MAX_CFG = 100.0
 MAX_COUNT = 1000
 MAX_CHARACTERS = 10_000
 _RANDOM_SEEDS = 2**32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,8 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
     for name, text in (("prompt", settings.prompt), ("negative prompt", settings.negative)):
         if len(text) > MAX_CHARACTERS:
             faults.append(f"the {name} has {len(text)} characters: {MAX_CHARACTERS} is the most")
+        if _SURROGATE.search(text):
+            faults.append(f"the {name} has half of a character: it is no Unicode text")
     if not 1 <= settings.steps <= MAX_STEPS:
         faults.append(f"{settings.steps} steps are not possible: choose 1 to {MAX_STEPS}")
     if not (math.isfinite(settings.cfg) and 1 <= settings.cfg <= MAX_CFG):

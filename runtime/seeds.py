@@ -28,6 +28,9 @@ MAX_SEED = 2**64 - 1
 _ENCODER_OFFSET = 2**63
 """From a seed to that of a stream beside it: the webui's encoder draws what no seed decides."""
 
+MAX_SIDE = 2048
+"""Of a picture, in pixels."""
+
 _PARALLEL = 0.9995
 """A mean cosine above which the way between two noises has no direction to turn in."""
 
@@ -174,9 +177,11 @@ def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int)
             "none that is possible"
         )
     sides = (settings.from_width, settings.from_height)
-    if (min(sides) <= 0 and any(sides)) or any(side % downscale for side in sides):
+    possible = all(0 < side <= MAX_SIDE and side % downscale == 0 for side in sides)
+    if any(sides) and not possible:
         faults.append(
-            f"a seed cannot be resized from {sides[0]}x{sides[1]}: choose multiples of {downscale}"
+            f"a seed cannot be resized from {sides[0]}x{sides[1]}: choose multiples of {downscale} "
+            f"up to {MAX_SIDE}"
         )
     return faults
 

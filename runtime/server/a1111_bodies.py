@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from runtime.server.numbers import Whole
+
 
 class Overrides(BaseModel):
     """`override_settings`: the options that a request may set for itself."""
@@ -16,9 +18,9 @@ class Overrides(BaseModel):
 
     sd_model_checkpoint: str | None = None
     sd_vae: str | None = None
-    CLIP_stop_at_last_layers: int | None = None
+    CLIP_stop_at_last_layers: Whole | None = None
     randn_source: str | None = None
-    eta_noise_seed_delta: int | None = None
+    eta_noise_seed_delta: Whole | None = None
 
 
 class CommonBody(BaseModel):
@@ -30,20 +32,20 @@ class CommonBody(BaseModel):
     prompt: str = ""
     negative_prompt: str | None = None
     styles: list[str] | None = Field(None, description="one of the bundle's presets at most")
-    seed: int | None = -1
-    subseed: int | None = -1
+    seed: Whole | None = -1
+    subseed: Whole | None = -1
     subseed_strength: float | None = 0
-    seed_resize_from_w: int | None = -1
-    seed_resize_from_h: int | None = -1
+    seed_resize_from_w: Whole | None = -1
+    seed_resize_from_h: Whole | None = -1
     sampler_name: str | None = None
     sampler_index: str | None = Field(None, description="an older name of sampler_name")
     scheduler: str | None = None
-    batch_size: int | None = 1
-    n_iter: int | None = 1
-    steps: int | None = None
+    batch_size: Whole | None = 1
+    n_iter: Whole | None = 1
+    steps: Whole | None = None
     cfg_scale: float | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Whole | None = None
+    height: Whole | None = None
     restore_faces: bool | None = False
     tiling: bool | None = False
     eta: float | None = Field(None, description="of samplers that take one")
@@ -63,10 +65,10 @@ class Txt2ImgBody(CommonBody):
 
     enable_hr: bool = False
     hr_scale: float = 2.0
-    hr_resize_x: int = 0
-    hr_resize_y: int = 0
+    hr_resize_x: Whole = 0
+    hr_resize_y: Whole = 0
     hr_upscaler: str | None = None
-    hr_second_pass_steps: int = 0
+    hr_second_pass_steps: Whole = 0
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
     hr_prompt: str | None = None
@@ -80,17 +82,17 @@ class Img2ImgBody(CommonBody):
 
     init_images: list[str] = Field(description="one picture, as base64 or a data URL")
     denoising_strength: float = 0.75
-    resize_mode: int = Field(0, description="0 just resize, 1 crop, 2 fill")
+    resize_mode: Whole = Field(0, description="0 just resize, 1 crop, 2 fill")
     mask: str | None = Field(None, description="light, or opaque, is painted")
     mask_blur: float | None = None
     mask_blur_x: float = 4
     mask_blur_y: float = 4
     mask_round: bool = Field(True, description="whether grey is all or nothing")
-    inpainting_fill: int = Field(
+    inpainting_fill: Whole = Field(
         0, description="0 fill, 1 original, 2 latent noise, 3 latent nothing"
     )
     inpaint_full_res: bool = Field(True, description="work on what is masked only")
-    inpaint_full_res_padding: int = 0
-    inpainting_mask_invert: int = 0
+    inpaint_full_res_padding: Whole = 0
+    inpainting_mask_invert: Whole = 0
     initial_noise_multiplier: float | None = None
     include_init_images: bool = False

@@ -5,14 +5,12 @@ noise comes from torch's CPU generator unless `override_settings.randn_source` s
 """
 
 import base64
-import io
 import json
 import time
 from collections import defaultdict
 from typing import Any
 
 from fastapi import APIRouter, Request
-from PIL.PngImagePlugin import PngImageFile
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -24,7 +22,7 @@ from runtime.request import Settings
 from runtime.server import a1111_lists as lists
 from runtime.server.a1111_bodies import CommonBody, Img2ImgBody, Txt2ImgBody
 from runtime.server.a1111_requests import check_model, read_img2img, read_txt2img
-from runtime.server.given_pictures import decode_base64, open_picture
+from runtime.server.given_pictures import decode_base64, read_parameters
 from runtime.server.jobs import Job
 from runtime.server.service import Service
 
@@ -52,7 +50,7 @@ def a1111_router(service: Service) -> APIRouter:
     active: defaultdict[str, list[Job]] = defaultdict(list)
 
     async def make(request: PictureRequest, body: CommonBody, http: Request) -> GenerationAnswer:
-        client = http.state.client
+        client, parameters = http.state.client, _echo(body)
         job = await service.submit(request, client, previews=True)
         active[client].append(job)
         try:
@@ -64,7 +62,7 @@ def a1111_router(service: Service) -> APIRouter:
         made = [(job.settings[i], png) for i, png in sorted(status.pictures.items())]
         return GenerationAnswer(
             images=[base64.b64encode(png).decode() for _, png in made] if body.send_images else [],
-            parameters=body.model_dump(exclude={"init_images", "mask"}),
+            parameters=parameters,
             info=json.dumps(_info(service, [settings for settings, _ in made], job)),
         )
 
@@ -119,11 +117,11 @@ def a1111_router(service: Service) -> APIRouter:
     @router.post("/png-info")
     async def png_info(body: PngInfoBody) -> dict[str, Any]:
         """What a picture says of how it was made."""
-        content = decode_base64(body.image, "image")
-        text = await run_in_threadpool(_read_text, content, service.settings.max_given_pixels)
+        content, most = decode_base64(body.image, "image"), service.settings.max_given_pixels
+        text = await run_in_threadpool(read_parameters, content, "image", most)
         if not text:
             return {"info": "", "items": {}, "parameters": {}}
-        read = parse_parameters(text)
+        read = await run_in_threadpool(parse_parameters, text)
         parameters = {"Prompt": read.prompt, "Negative prompt": read.negative, **read.fields}
         return {"info": text, "items": {PARAMETERS_KEY: text}, "parameters": parameters}
 
@@ -163,6 +161,21 @@ def _constant(value: Any) -> Any:
         return value
 
     return answer
+
+
+def _echo(body: CommonBody) -> dict[str, Any]:
+    """The request as it was understood, as the webui tells it, without the pictures.
+
+    Raises:
+        SettingError: something in it cannot be told.
+    """
+    try:
+        told: dict[str, Any] = json.loads(body.model_dump_json(exclude={"init_images", "mask"}))
+    except ValueError as error:
+        raise SettingError(
+            "The request holds half of a character, or is nested too deeply."
+        ) from error
+    return told
 
 
 def _info(service: Service, made: list[Settings], job: Job) -> dict[str, Json]:
@@ -236,12 +249,3 @@ def _progress(jobs: list[Job], *, with_picture: bool) -> dict[str, Any]:
         "current_image": base64.b64encode(preview).decode() if preview else None,
         "textinfo": None,
     }
-
-
-def _read_text(content: bytes, max_pixels: int) -> str:
-    open_picture(content, "image", max_pixels)
-    try:
-        with PngImageFile(io.BytesIO(content)) as picture:
-            return str(picture.text.get(PARAMETERS_KEY, ""))
-    except SyntaxError:  # a picture of another kind, which says nothing
-        return ""

@@ -113,27 +113,30 @@ def fault_of(error: BaseException) -> Fault:
 
 def body_of(fault: Fault, path: str, request_id: str) -> dict[str, Json]:
     """The body of the answer in the protocol to which `path` belongs."""
+    # what clients sent may stand in it, and JSON can hold halves of characters, which UTF-8 cannot
+    message = fault.message.encode(errors="backslashreplace").decode()
+    field = fault.field and fault.field.encode(errors="backslashreplace").decode()
     if path.startswith("/sdapi/"):
         return {
             "error": fault.kind.value,
-            "detail": fault.message,
-            "body": fault.field or "",
-            "errors": fault.message,
+            "detail": message,
+            "body": field or "",
+            "errors": message,
         }
     if path.startswith(("/v1/images/", "/v1/models")):
         return {
             "error": {
-                "message": fault.message,
+                "message": message,
                 "type": _OPENAI_TYPES.get(fault.kind, "invalid_request_error"),
-                "param": fault.field,
+                "param": field,
                 "code": fault.kind.value,
             }
         }
     return {
         "error": {
             "kind": fault.kind.value,
-            "message": fault.message,
-            "field": fault.field,
+            "message": message,
+            "field": field,
             "request_id": request_id,
         }
     }

@@ -2,18 +2,24 @@
 
 import base64
 import binascii
+import contextlib
 import io
 import re
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import DecompressionBombError
 
 from engines.errors import InputError
+from runtime.picture_file import FORMATS, texts_of
 from runtime.resize import resize
 from runtime.source_picture import SourcePicture, to_still
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+_START_OF_SCAN = b"\xff\xda"
+_MOST_SCANS = 100
+"""Of a JPEG file. Usual progressive ones have about ten; each makes the decoder go over the whole
+picture, however few bytes it has."""
 
 _DATA_URL = re.compile(r"data:[\w.+/-]*(?:;[\w=.+-]+)*,", re.ASCII)
 
@@ -36,7 +42,7 @@ def decode_base64(text: str, name: str) -> bytes:
 
 
 def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
-    """Decode a picture after a look at its size.
+    """Decode a picture after a look at its size, and turn it as its camera says.
 
     Args:
         content: a PNG, JPEG or WebP file.
@@ -44,24 +50,49 @@ def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
         max_pixels: the most it may have; more are not decoded.
 
     Raises:
-        InputError: it is no such file, damaged, or has too many pixels.
+        InputError: it is no such file, damaged, has too many pixels, or takes too long to decode.
     """
+    with _reading(name, max_pixels):
+        return to_still(_open(content, name, max_pixels))
+
+
+def read_parameters(content: bytes, name: str, max_pixels: int) -> str:
+    """The webui's text in a picture file, or nothing where it has none.
+
+    Raises:
+        InputError: as `open_picture`.
+    """
+    with _reading(name, max_pixels):
+        return texts_of(_open(content, name, max_pixels)).parameters or ""
+
+
+def _open(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    picture = Image.open(io.BytesIO(content), formats=FORMATS)
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name} has {width}x{height} pixels: this server takes {max_pixels} at most."
+        )
+    if picture.format == "JPEG" and content.count(_START_OF_SCAN) > _MOST_SCANS:
+        raise InputError(f"{name} has more than {_MOST_SCANS} scans: save it as a usual JPEG file.")
+    return picture
+
+
+@contextlib.contextmanager
+def _reading(name: str, max_pixels: int) -> Iterator[None]:
+    kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise InputError(
-                f"{name} has {width}x{height} pixels: this server takes {max_pixels} at most."
-            )
-        return to_still(picture)
+        yield
+    except InputError:
+        raise
     except DecompressionBombError:
         raise InputError(
             f"{name} has too many pixels: this server takes {max_pixels} at most."
         ) from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise InputError(
-            f"{name} cannot be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}: {error}."
-        ) from error
+    except UnidentifiedImageError:
+        raise InputError(f"{name} is no {kinds} file.") from None
+    except Exception as error:  # whatever a damaged file leads Pillow's readers to
+        raise InputError(f"{name} cannot be read as {kinds}: {error}.") from error
 
 
 def read_picture(text: str, name: str, max_pixels: int) -> SourcePicture:

@@ -14,6 +14,7 @@ from runtime.request import Request
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
 from runtime.server.given_pictures import read_mask, read_picture
+from runtime.server.numbers import Whole
 
 
 class Body(BaseModel):
@@ -26,11 +27,11 @@ class NoiseBody(Body):
     """How the seed becomes noise."""
 
     source: str | None = Field(None, description="cpu or nv")
-    subseed: int | None = None
+    subseed: Whole | None = None
     subseed_strength: float | None = None
-    from_width: int | None = None
-    from_height: int | None = None
-    eta_seed_delta: int | None = None
+    from_width: Whole | None = None
+    from_height: Whole | None = None
+    eta_seed_delta: Whole | None = None
 
 
 class GuidanceBody(Body):
@@ -55,10 +56,10 @@ class HiresBody(Body):
     """The second pass at another size."""
 
     scale: float | None = None
-    width: int | None = None
-    height: int | None = None
+    width: Whole | None = None
+    height: Whole | None = None
     upscaler: str | None = None
-    steps: int | None = None
+    steps: Whole | None = None
     strength: float | None = None
 
 
@@ -70,7 +71,7 @@ class MaskBody(Body):
     invert: bool | None = None
     content: str | None = None
     only_masked: bool | None = None
-    padding: int | None = None
+    padding: Whole | None = None
     soft: bool | None = None
 
 
@@ -90,15 +91,15 @@ class JobBody(Body):
     negative: str | None = Field(None, description="what the picture should not show")
     preset: str | None = Field(None, description="one of the bundle's presets, or none")
     tags: str | None = Field(None, description="trained tags put in: all, none or a number")
-    seed: int | None = Field(None, description="of the first picture; the next have the next")
-    steps: int | None = None
+    seed: Whole | None = Field(None, description="of the first picture; the next have the next")
+    steps: Whole | None = None
     cfg: float | None = Field(None, description="the guidance scale")
     sampler: str | None = None
     schedule: str | None = None
-    width: int | None = None
-    height: int | None = None
-    clip_skip: int | None = None
-    count: int | None = Field(None, description="how many pictures")
+    width: Whole | None = None
+    height: Whole | None = None
+    clip_skip: Whole | None = None
+    count: Whole | None = Field(None, description="how many pictures")
     vae_tiling: str | None = None
     noise: NoiseBody | None = None
     guidance: GuidanceBody | None = None

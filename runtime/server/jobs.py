@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 FETCH_SECONDS = 10.0
 """How soon after its end a client that polls can be expected to fetch a job's pictures."""
 
+MOST_ENDED = 10_000
+"""Ended jobs that are kept whatever their size, for each is looked at several times a second."""
+
 _ID_BYTES = 16
 
 
@@ -192,7 +195,7 @@ class JobStore:
     """The jobs that clients may still ask about."""
 
     def __init__(self, keep_seconds: float, keep_bytes: int) -> None:
-        """Keep ended jobs for `keep_seconds`, and of their pictures at most `keep_bytes`."""
+        """Keep ended jobs for `keep_seconds`, and of what they hold at most `keep_bytes`."""
         self._keep_seconds = keep_seconds
         self._keep_bytes = keep_bytes
         self._jobs: dict[str, Job] = {}
@@ -253,13 +256,22 @@ class JobStore:
         """Drop what is older or more than is to be kept, the oldest first."""
         ended = self.ended()
         size = sum(_size(job) for job in ended)
-        for job in ended:
+        for i, job in enumerate(ended):
             old = job.ended_at is not None and now - job.ended_at >= self._keep_seconds
-            if not old and size <= self._keep_bytes:
+            if not old and size <= self._keep_bytes and len(ended) - i <= MOST_ENDED:
                 break
             self.forget(job)
             size -= _size(job)
 
 
 def _size(job: Job) -> int:
-    return sum(map(len, job.status.pictures.values()))
+    """The bytes of its pictures, and of what they were made from, which they share."""
+    size = sum(map(len, job.status.pictures.values()))
+    settings = job.settings[0]
+    size += len(settings.prompt) + len(settings.negative)
+    if settings.init is not None:
+        mask = settings.init.mask
+        for given in (settings.init.picture, mask.picture if mask else None):
+            if given is not None and given.pixels is not None:
+                size += given.pixels.nbytes
+    return size

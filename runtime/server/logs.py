@@ -11,6 +11,8 @@ import time
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """The id of the request that is being answered."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -23,13 +25,15 @@ class TextFormatter(logging.Formatter):
     """One line for people."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s: %(message)s")
+        super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s: %(line)s")
         self.default_msec_format = "%s.%03d"
 
     def format(self, record: logging.LogRecord) -> str:
         """As the base does it, with the request's id."""
         request_id = REQUEST_ID.get()
         record.request = f" [{request_id}]" if request_id else ""
+        # what clients sent may stand in it, and must not look like another line
+        record.line = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], record.getMessage())
         return super().format(record)
 
 

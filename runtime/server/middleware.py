@@ -17,6 +17,9 @@ from runtime.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""Those that are counted by name; anybody can make up others."""
+
 OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/", PAGE_FILES)
 """Beginnings of paths that need no key: what is there tells nothing, or is signed.
 
@@ -66,7 +69,8 @@ class RequestContext:
 
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
         log.info(
             "%s %s %d in %.3f s",
             scope["method"],

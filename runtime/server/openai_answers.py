@@ -7,6 +7,7 @@ import io
 import secrets
 import time
 from collections.abc import AsyncIterator
+from typing import get_args
 
 from fastapi import Request
 from PIL import Image
@@ -16,7 +17,7 @@ from engines.identity import Json
 from runtime.server.faults import Fault, FaultError, Kind, body_of
 from runtime.server.jobs import Job, JobStore
 from runtime.server.logs import REQUEST_ID
-from runtime.server.openai_bodies import CommonBody
+from runtime.server.openai_bodies import CommonBody, Quality
 from runtime.server.service import Service
 from runtime.server.sse import format_event
 
@@ -60,6 +61,8 @@ async def picture_events(
     """Pictures in progress, as many as were asked for at most, and the finished one."""
     shown, count = None, 0
     wanted = body.partial_images or 0
+    told = facts_of(job, body)
+    told["quality"] = told["quality"] or "auto"  # events have this, answers do not
     try:
         async for status in service.follow(job):
             if (
@@ -75,7 +78,7 @@ async def picture_events(
                         "type": name,
                         "partial_image_index": count,
                         "b64_json": await encode(shown or b"", body),
-                        **facts_of(job, body),
+                        **told,
                     },
                 )
                 count += 1
@@ -84,14 +87,19 @@ async def picture_events(
             return
         name = f"{event}.completed"
         png = status.pictures[0]
-        usage: Json = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        usage: Json = {
+            "input_tokens": 0,
+            "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+            "output_tokens": 0,
+            "total_tokens": 0,
+        }
         yield format_event(
             name,
             {
                 "type": name,
                 "b64_json": await encode(png, body),
                 "usage": usage,
-                **facts_of(job, body),
+                **told,
             },
         )
     finally:
@@ -112,7 +120,7 @@ def facts_of(job: Job, body: CommonBody) -> dict[str, Json]:
         "created_at": now,
         "size": f"{settings.width}x{settings.height}",
         "background": "opaque",
-        "quality": body.quality or "auto",
+        "quality": body.quality if body.quality in get_args(Quality) else None,
         "output_format": body.output_format or "png",
     }
 

@@ -20,10 +20,14 @@ from runtime.request import Request
 from runtime.resize import CROP
 from runtime.server.faults import Fault, FaultError, Kind
 from runtime.server.given_pictures import mask_of_transparency
+from runtime.server.numbers import Whole
 from runtime.source_picture import SourcePicture
 
 VARIATION_STRENGTH = 0.6
 """How much a picture changes where neither a mask nor a strength says it."""
+
+Quality = Literal["low", "medium", "high", "xhigh", "max"]
+"""What answers may name; requests may also name those of models that are no more, or none."""
 
 MOST = 10
 """Pictures of one request, as OpenAI has it."""
@@ -40,18 +44,22 @@ class CommonBody(BaseModel):
     n: int | None = Field(1, ge=1, le=MOST)
     size: str | None = Field("auto", description="WxH in pixels, or auto")
     response_format: Literal["b64_json", "url"] | None = "b64_json"
-    quality: str | None = Field(None, description="without effect")
+    quality: Literal[Quality, "auto", "standard", "hd"] | None = Field(
+        None, description="without effect"
+    )
     style: Literal["vivid", "natural"] | None = Field(None, description="without effect")
     background: Literal["auto", "opaque", "transparent"] | None = None
     moderation: Literal["auto", "low"] | None = Field(None, description="without effect")
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
     output_compression: int | None = Field(None, ge=0, le=100)
     user: str | None = Field(None, description="without effect")
+    safety_identifier: str | None = Field(None, description="without effect")
+    complexity: Literal["low", "medium", "high"] | None = Field(None, description="without effect")
     stream: bool | None = False
     partial_images: int | None = Field(0, ge=0, le=3)
     negative_prompt: str | None = None
-    seed: int | None = None
-    steps: int | None = None
+    seed: Whole | None = None
+    steps: Whole | None = None
     cfg: float | None = None
     sampler: str | None = None
     schedule: str | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 
@@ -11,6 +12,7 @@ from starlette.requests import Request as HttpRequest
 
 from engines.errors import SettingError
 from engines.manifest import Manifest
+from runtime.chunks import TEXT_TOKENS
 from runtime.hires import HiresSettings
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
@@ -214,6 +216,13 @@ class Service:
                     f"{each.width}x{each.height} is too large: this server makes "
                     f"{limits.max_pixels} pixels at most"
                 )
+        # BREAK makes many chunks of few characters, and the UNet looks at every token of each
+        chunks = self.pipeline.prompts(picture).length
+        most = math.ceil(limits.max_prompt / TEXT_TOKENS)
+        if chunks > most:
+            faults.append(
+                f"a prompt has {chunks} chunks of {TEXT_TOKENS} tokens: this server takes {most}"
+            )
         return faults
 
     async def _wait_for_end(self, job: Job) -> None:

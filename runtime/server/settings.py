@@ -89,9 +89,11 @@ def _texts(value: Any) -> tuple[str, ...]:
 def _keys(value: Any) -> dict[str, str]:
     """`name:secret,name:secret`, or a table in TOML."""
     if isinstance(value, str):
-        pairs = [pair.partition(":") for pair in value.split(",") if pair.strip()]
+        pairs = [pair.partition(":") for pair in value.split(",")]
         value = {name.strip(): secret.strip() for name, _, secret in pairs}
-    if not isinstance(value, dict) or not all(
+        if len(value) < len(pairs):
+            raise SettingError("must give each name one secret")
+    if not (isinstance(value, dict) and value) or not all(
         name and isinstance(secret, str) and len(secret) >= _MIN_SECRET and secret.isascii()
         for name, secret in value.items()
     ):
@@ -134,7 +136,9 @@ class ServerSettings:
     max_given_pixels: Annotated[
         int, Option(_whole(64 * 64, 2**26), "pixels of one picture that is given", "N")
     ] = 2048 * 2048
-    max_prompt: Annotated[int, Option(_whole(1, 10_000), "characters of one prompt", "N")] = 4000
+    max_prompt: Annotated[
+        int, Option(_whole(1, 10_000), "characters of one prompt; also its tokens", "N")
+    ] = 4000
     max_body: Annotated[int, Option(_whole(1000, 1_000_000_000), "bytes of one request", "N")] = (
         32_000_000
     )
@@ -151,7 +155,12 @@ class ServerSettings:
         float, Option(_seconds(0, 604_800), "seconds for which results wait to be fetched", "S")
     ] = 3600.0
     keep_bytes: Annotated[
-        int, Option(_whole(0, 1_000_000_000_000), "bytes of all kept results", "N")
+        int,
+        Option(
+            _whole(0, 1_000_000_000_000),
+            "bytes of all kept results and what they were made from",
+            "N",
+        ),
     ] = 1_000_000_000
     stall: Annotated[
         float,
@@ -219,6 +228,8 @@ def read_settings(flags: Mapping[str, Any], environment: Mapping[str, str]) -> S
         SettingError: values that are not possible; the message names all of them.
     """
     file = flags.get(CONFIG) or environment.get(PREFIX + CONFIG.upper())
+    if file == "":
+        raise SettingError(f"{PREFIX}{CONFIG.upper()} is empty: name a file, or unset it.")
     sources: list[tuple[str, Mapping[str, Any]]] = [
         ("--{}", {name: value for name, value in flags.items() if value is not None}),
         (

@@ -1,12 +1,9 @@
 """The webui's protocol: the real package webuiapi, and what Open WebUI and SillyTavern send."""
 
 import base64
-import io
 import json
 import socket
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +11,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import webuiapi
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from starlette.testclient import TestClient
 
 from engines import layout
 from engines.bundle import Bundle
@@ -291,56 +285,3 @@ def test_noise_and_variations_reach_the_picture(stub: Stub) -> None:
         assert (noise.from_width, noise.from_height, noise.eta_seed_delta) == (128, 128, 31337)
         silent = client.post("/sdapi/v1/txt2img", json={**body, "send_images": False}).json()
         assert silent["images"] == []
-
-
-def png(width: int, height: int, text: str = "") -> str:
-    file, texts = io.BytesIO(), PngInfo()
-    texts.add_text("parameters", text)
-    Image.new("L", (width, height)).save(file, "PNG", pnginfo=texts)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def bomb(side: int) -> str:
-    """A small file that says that it is large: to decode it would take the memory it asks for."""
-    content = bytearray(base64.b64decode(png(8, 8)))
-    content[16:24] = struct.pack(">II", side, side)
-    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
-    return base64.b64encode(content).decode()
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (bomb(20_000), "too many pixels"),
-        (bomb(5_000), "5000x5000 pixels"),
-        (png(2049, 2048), "2049x2048 pixels"),
-        ("%%%", "no base64"),
-        (base64.b64encode(b"GIF89a" + bytes(100)).decode(), "cannot be read as PNG"),
-        (png(64, 64)[:80], "cannot be read as PNG"),
-        ("data:image/png;base64,", "cannot be read as PNG"),
-    ],
-)
-def test_pictures_that_are_bombs_or_none(stub: Stub, image: str, message: str) -> None:
-    with stub.client() as client:
-        answer = client.post("/sdapi/v1/png-info", json={"image": image})
-        assert answer.status_code == 400
-        assert message in answer.json()["detail"]
-
-
-def test_png_info_of_pictures_with_text_and_without(stub: Stub) -> None:
-    with stub.client() as client:
-        told = "a cat\nNegative prompt: dog\nSteps: 4, Seed: 7"
-        answer = read_info(client, f"data:image/png;base64,{png(8, 8, told)}")
-        assert answer["info"] == told
-        assert answer["parameters"]["Negative prompt"] == "dog"
-        assert answer["parameters"]["Seed"] == "7"
-        assert read_info(client, png(8, 8))["info"] == ""
-        file = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(file, "JPEG")
-        assert read_info(client, base64.b64encode(file.getvalue()).decode())["info"] == ""
-
-
-def read_info(client: TestClient, image: str) -> dict[str, Any]:
-    answer = client.post("/sdapi/v1/png-info", json={"image": image})
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())

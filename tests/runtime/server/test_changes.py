@@ -192,7 +192,10 @@ def test_openai_edits_as_a_stream(client: openai.OpenAI) -> None:
     stream = client.images.edit(
         image=("a.png", png(Image.fromarray(PICTURE)), "image/png"), prompt="a cat", stream=True
     )
-    assert [event.type for event in stream][-1] == "image_edit.completed"
+    events = list(stream)
+    assert [event.type for event in events][-1] == "image_edit.completed"
+    for event in events:
+        type(event).model_validate(event.to_dict(), strict=True)
 
 
 def test_open_webui_edits(stub: Stub) -> None:
@@ -206,7 +209,7 @@ def test_open_webui_edits(stub: Stub) -> None:
         for files, message in (
             ([("image[]", file), ("image[]", file)], "2 pictures"),
             ([("image", file), ("mask", file)], "nothing in it is transparent"),
-            ([("image", ("a.png", b"GIF89a", "image/png"))], "image cannot be read"),
+            ([("image", ("a.png", b"GIF89a", "image/png"))], "image is no PNG, JPEG or WEBP"),
             ([("mask", file)], "0 pictures"),
         ):
             answer = client.post("/v1/images/edits", data=fields, files=files)

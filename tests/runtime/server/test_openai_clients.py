@@ -3,16 +3,21 @@
 import base64
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import httpx2
 import numpy as np
 import openai
 import pytest
+from openai.types import ImageCreateVariationParams, ImagesResponse
+from openai.types.image_edit_params import ImageEditParamsStreaming
+from openai.types.image_generate_params import ImageGenerateParamsStreaming
 from PIL import Image
+from pydantic import ValidationError
 
 from engines.bundle import Bundle
 from runtime.request import Request
+from runtime.server.openai_bodies import ChangeBody, GenerationBody
 from tests.runtime.server.jobs import alone, pixels, record_of
 from tests.runtime.server.stub import Stub, live, wait_until
 
@@ -58,6 +63,32 @@ def test_openai_makes_the_pictures_that_the_pipeline_makes(
     np.testing.assert_array_equal(pixels(first), alone(stand_in_bundle, request))
     assert record_of(second)[0].seed == 6
     assert made.data[0].revised_prompt == "a cat"
+    ImagesResponse.model_validate(made.to_dict(), strict=True)
+
+
+def test_each_parameter_of_the_package_is_known_or_refused_by_its_name(
+    client: openai.OpenAI,
+) -> None:
+    """Animations, drawings and marks are for other models."""
+    files = {"image", "mask"}
+    refused = {"svg", "frame_count", "frame_duration_ms"}
+    generation, change = set(GenerationBody.model_fields), set(ChangeBody.model_fields)
+    assert set(get_type_hints(ImageGenerateParamsStreaming)) - generation == refused
+    assert set(get_type_hints(ImageEditParamsStreaming)) - change - files == refused | {"markup"}
+    assert set(get_type_hints(ImageCreateVariationParams)) - change == {"image"}
+    for name, value in (("svg", {"model": "a"}), ("frame_count", 4), ("frame_duration_ms", 9)):
+        with pytest.raises(openai.BadRequestError, match=name):
+            client.images.generate(prompt="a cat", **{name: value})  # type: ignore[call-overload]
+
+
+def test_each_value_that_the_package_names_is_taken_or_refused_with_what_there_is() -> None:
+    hints = get_type_hints(ImageGenerateParamsStreaming)
+    for name in ("quality", "style", "moderation", "background", "complexity", "response_format"):
+        (values,) = (get_args(arg) for arg in get_args(hints[name]) if get_args(arg))
+        for value in values:
+            GenerationBody.model_validate({"prompt": "a cat", name: value})
+    with pytest.raises(ValidationError, match="'png', 'jpeg' or 'webp'"):
+        GenerationBody.model_validate({"prompt": "a cat", "output_format": "gif"})
 
 
 def test_parameters_of_openais_own_models_are_taken(client: openai.OpenAI) -> None:
@@ -92,6 +123,8 @@ def test_a_picture_by_its_address(client: openai.OpenAI, keyed: Stub) -> None:
 def test_pictures_come_as_a_stream(client: openai.OpenAI, keyed: Stub) -> None:
     stream = client.images.generate(prompt="a cat", stream=True, partial_images=2)
     events = list(stream)
+    for event in events:
+        type(event).model_validate(event.to_dict(), strict=True)
     assert events[-1].type == "image_generation.completed"
     assert record_of(base64.b64decode(events[-1].b64_json))[0].prompt == "a cat"
     partial = [event for event in events if event.type == "image_generation.partial_image"]

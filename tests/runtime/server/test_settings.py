@@ -77,6 +77,24 @@ def test_secrets_are_strong_enough_and_never_shown(keys: str) -> None:
     assert "wonderland" not in repr(ServerSettings(keys={"alice": "wonderland"}))
 
 
+@pytest.mark.parametrize("keys", ["", " ", ",", "alice:wonderland,", "a:secret-1,a:secret-2"])
+def test_keys_that_are_empty_do_not_open_the_server(keys: str) -> None:
+    with pytest.raises(SettingError, match="FRACTURE_KEYS must"):
+        read_settings({}, {"FRACTURE_KEYS": keys})
+
+
+def test_an_empty_table_of_keys_does_not_either(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text("[keys]\n")
+    with pytest.raises(SettingError, match=r"keys in .* must be NAME:SECRET"):
+        read_settings({"config": file}, {})
+
+
+def test_an_empty_name_of_the_file_is_not_passed_over() -> None:
+    with pytest.raises(SettingError, match="FRACTURE_CONFIG is empty"):
+        read_settings({}, {"FRACTURE_CONFIG": ""})
+
+
 def test_every_option_but_secrets_has_a_flag() -> None:
     parser = argparse.ArgumentParser()
     add_server_arguments(parser)
