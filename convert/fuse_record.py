@@ -1,15 +1,13 @@
 """fuse.json: what a fused model was made from, as typed values, written and read here."""
 
-import dataclasses
-import json
-import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from engines import layout
 from engines.errors import InputError
-from engines.fields import FieldError, parse_fields, parse_json
 from engines.manifest import Defaults, FileEntry, Preset
+from engines.records import RecordFile
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,19 @@ class FuseRecord:
         return {lora.name: lora.trained_tags for lora in self.loras if lora.trained_tags}
 
 
+_FILE: Final = RecordFile(
+    FuseRecord,
+    layout.REVISION,
+    InputError,
+    marks="a fused model",
+    make="Make one with `convert fuse`.",
+    remake="Fuse the model again",
+)
+
+
 def write_record(record: FuseRecord, path: Path) -> None:
-    """Write `record` as indented JSON; the caller publishes the file's directory."""
-    text = json.dumps(dataclasses.asdict(record), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write fuse.json; the caller publishes the file's directory."""
+    _FILE.write(record, path)
 
 
 def read_record(path: Path) -> FuseRecord:
@@ -117,27 +124,7 @@ def read_record(path: Path) -> FuseRecord:
         InputError: the file is not there, is not JSON, is of another revision, or a field is
             missing, unknown or of the wrong type.
     """
-    try:
-        content = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path.parent} is not a fused model: it holds no {path.name}. "
-            "Make one with `convert fuse`."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Fuse the model again.") from error
-    if not isinstance(content, dict) or "revision" not in content:
-        raise InputError(f"{path} is not a fused model's record: it names no revision.")
-    revision = content["revision"]
-    if revision != layout.REVISION:
-        raise InputError(
-            f"{path} is of revision {reprlib.repr(revision)}; this version reads revision "
-            f"{layout.REVISION} only. Fuse the model again with this version."
-        )
-    try:
-        return parse_fields(FuseRecord, content)
-    except FieldError as error:
-        raise InputError(f"{path}: {error}. Fuse the model again.") from None
+    return _FILE.read(path)
 
 
 def fused_sibling(bundle: Path) -> Path:

@@ -1,19 +1,12 @@
-"""bundle.json: everything that a reader of a bundle needs to know, as typed values.
+"""bundle.json: everything that a reader of a bundle needs to know, as typed values."""
 
-Reading is strict: a missing, extra or wrongly typed field is a `BundleError` that names it, and
-so is a revision that this version does not know.
-"""
-
-import dataclasses
-import json
-import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engines import layout
 from engines.errors import BundleError
-from engines.fields import FieldError, parse_fields, parse_json
+from engines.records import RecordFile
 from engines.tags import NONE
 
 
@@ -176,10 +169,19 @@ class Manifest:
     revision: int = layout.REVISION
 
 
+_FILE: Final = RecordFile(
+    Manifest,
+    layout.REVISION,
+    BundleError,
+    marks="a bundle",
+    make="Make one with `convert export` or `convert all`.",
+    remake="Export the bundle again",
+)
+
+
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write `manifest` as indented JSON; the caller publishes the file or its directory."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write bundle.json; the caller publishes the file or its directory."""
+    _FILE.write(manifest, path)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -189,24 +191,4 @@ def read_manifest(path: Path) -> Manifest:
         BundleError: the file is not there, is not JSON, is of another revision, or a field is
             missing, unknown or of the wrong type.
     """
-    try:
-        content = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(
-            f"{path.parent} is not a bundle: it holds no {path.name}. "
-            "Make one with `convert export` or `convert all`."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}. Export the bundle again.") from error
-    if not isinstance(content, dict) or "revision" not in content:
-        raise BundleError(f"{path} is not a bundle's manifest: it names no revision.")
-    revision = content["revision"]
-    if revision != layout.REVISION:
-        raise BundleError(
-            f"{path} is of revision {reprlib.repr(revision)}; this version reads revision "
-            f"{layout.REVISION} only. Export the bundle again with this version."
-        )
-    try:
-        return parse_fields(Manifest, content)
-    except FieldError as error:
-        raise BundleError(f"{path}: {error}. Export the bundle again.") from None
+    return _FILE.read(path)

@@ -5,22 +5,19 @@ several GPU architectures. Whether it still belongs to the bundle is decided by 
 names the hash of the graph that it was built from.
 """
 
-import dataclasses
-import json
 import platform
-import reprlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import BundleError
-from engines.fields import FieldError, parse_fields, parse_json
 from engines.identity import identity_of
 from engines.manifest import Manifest
+from engines.records import RecordFile
 
 TENSORRT = "tensorrt"
 """Data-centre and Jetson: built on the GPU that the plans are for."""
@@ -161,10 +158,19 @@ def build_command(bundle: Path, arguments: Sequence[str]) -> str:
     return shlex.join(["convert", "build", str(bundle), *arguments])
 
 
+_FILE: Final = RecordFile(
+    PlanSet,
+    layout.PLANS_REVISION,
+    BundleError,
+    marks="a set of plans",
+    make="Build one with `convert build`.",
+    remake="Build the plans again",
+)
+
+
 def write_plans(plans: PlanSet, path: Path) -> None:
-    """Write `plans` as indented JSON; the caller publishes the directory."""
-    text = json.dumps(dataclasses.asdict(plans), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write plans.json; the caller publishes the directory."""
+    _FILE.write(plans, path)
 
 
 def read_plans(path: Path) -> PlanSet:
@@ -172,27 +178,13 @@ def read_plans(path: Path) -> PlanSet:
 
     Raises:
         BundleError: it is missing, is not JSON, is of another revision, or a field is missing,
-            unknown or of the wrong type.
+            unknown or of the wrong type; or a name leads out of the directory, or a target is no
+            architecture.
     """
-    try:
-        content = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(
-            f"{path.parent} holds no {path.name}, so it is no set of plans."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error}.") from error
-    revision = content.get("revision") if isinstance(content, dict) else None
-    if revision != layout.PLANS_REVISION:
-        raise BundleError(
-            f"{path} is of revision {reprlib.repr(revision)}; this version reads revision "
-            f"{layout.PLANS_REVISION} only."
-        )
-    try:
-        plans = parse_fields(PlanSet, content)
-        _check_names(plans)
-    except FieldError as error:
-        raise BundleError(f"{path}: {error}.") from None
+    plans = _FILE.read(path)
+    faults = "; ".join(_name_faults(plans))
+    if faults:
+        raise BundleError(f"{path}: {faults}. Build the plans again.")
     return plans
 
 
@@ -239,15 +231,6 @@ def open_plans(bundle: Bundle, backend: str, target: str) -> OpenPlans:
     return OpenPlans(chosen.path, content)
 
 
-def stale_components(manifest: Manifest, plans: PlanSet) -> list[str]:
-    """The components whose plan was built from another graph than the bundle's."""
-    return [
-        name
-        for name, plan in plans.components.items()
-        if plan.graph_identity != graph_identity(manifest, name)
-    ]
-
-
 def _look(bundle: Bundle, path: Path) -> FoundPlans:
     try:
         content = read_plans(path / layout.PLANS_FILE)
@@ -279,15 +262,15 @@ def _nothing_found(bundle: Bundle, backend: str, target: str, found: Sequence[Fo
     )
 
 
-def _check_names(plans: PlanSet) -> None:
-    """Refuse what leads out of the directory, and architectures that are none."""
+def _name_faults(plans: PlanSet) -> Iterator[str]:
+    """What leads out of the directory, and architectures that are none."""
     for name, plan in plans.components.items():
         if name not in layout.COMPONENTS:
-            raise FieldError(f"components.{name} is unknown")
+            yield f"components.{name} is unknown"
         if plan.file in ("", ".", "..") or Path(plan.file).name != plan.file:
-            raise FieldError(f"components.{name}.file has the unexpected value {plan.file!r}")
+            yield f"components.{name}.file has the unexpected value {plan.file!r}"
     for i, target in enumerate(plans.targets):
         try:
             capability(target)
         except ValueError:
-            raise FieldError(f"targets[{i}] has the unexpected value {target!r}") from None
+            yield f"targets[{i}] has the unexpected value {target!r}"
