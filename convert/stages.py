@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from convert.embeddings import EmbeddingSource
 from convert.export_options import ExportOptions, parse_dtypes
 from convert.export_plan import plan_export
 from convert.fuse_plan import KEEP_DTYPE, plan_fuse
@@ -41,8 +40,6 @@ def run_stages(
     *,
     weights: Sequence[float] | None = None,
     text_encoder_weights: Sequence[float] | None = None,
-    export: ExportOptions | None = None,
-    embeddings: Sequence[EmbeddingSource] | None = None,
     pictures: int = PICTURES,
     allow_unmatched: bool = False,
     progress: bool = True,
@@ -52,13 +49,11 @@ def run_stages(
     Another process that makes the same bundle is waited for.
 
     Args:
-        recipe: what to fuse.
+        recipe: what to fuse, and how to export it.
         out: the bundle.
         fused: the fused model, which is kept so that it can be skipped and verified against.
         weights: one for each LoRA, instead of the recipe's own.
         text_encoder_weights: the same for the text encoder; by default as for the UNet.
-        export: how the graphs are written; by default as the recipe says.
-        embeddings: textual-inversion embeddings; by default the recipe's own.
         pictures: how many whole pictures are compared when verifying.
         allow_unmatched: whether keys of a LoRA that match nothing in the base are left out.
         progress: whether to show progress bars on stderr.
@@ -69,7 +64,6 @@ def run_stages(
     Raises:
         UserError: as the stages do. An output that is not one of ours is never replaced.
     """
-    export = export or recipe.export
     check_replaceable(fused, force=True, marker=layout.FUSE_FILE)
     check_replaceable(out, force=True, marker=layout.BUNDLE_FILE)
     reports: list[StageReport] = []
@@ -79,7 +73,7 @@ def run_stages(
                 recipe,
                 weights,
                 text_encoder_weights,
-                dtype=_fuse_dtype(export),
+                dtype=_fuse_dtype(recipe.export),
                 allow_unmatched=allow_unmatched,
                 progress=progress,
             )
@@ -93,8 +87,8 @@ def run_stages(
         with measured() as cost:
             plan = plan_export(
                 fused,
-                **asdict(export),
-                embeddings=recipe.embeddings if embeddings is None else embeddings,
+                **asdict(recipe.export),
+                embeddings=recipe.embeddings,
                 progress=progress,
             )
             skipped = plan.is_fulfilled_by(out, progress=progress)

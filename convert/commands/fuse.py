@@ -49,18 +49,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="PATH|URL",
         help="a LoRA file; once for each, in the recipe's order",
     )
-    parser.add_argument(
-        "--weights",
-        type=parse_weights,
-        metavar="W,W",
-        help="one weight for each LoRA (default: the recipe's)",
-    )
-    parser.add_argument(
-        "--text-encoder-weights",
-        type=parse_weights,
-        metavar="W,W",
-        help="other weights for the text encoder (default: the same)",
-    )
     add_lora_arguments(parser)
     parser.add_argument(
         "--vae",
@@ -79,6 +67,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say how LoRAs enter, which `convert all` has too."""
+    parser.add_argument(
+        "--weights",
+        type=parse_weights,
+        metavar="W,W",
+        help="one weight for each LoRA (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--text-encoder-weights",
+        type=parse_weights,
+        metavar="W,W",
+        help="other weights for the text encoder (default: the same)",
+    )
     parser.add_argument(
         "--block-weights",
         action="append",

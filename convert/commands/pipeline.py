@@ -1,7 +1,7 @@
 """`convert all`: from a recipe to a verified bundle."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from convert.commands.export_arguments import (
     add_export_arguments,
     merge_export_arguments,
 )
-from convert.commands.fuse import add_lora_arguments, parse_weights, with_block_weights
+from convert.commands.fuse import add_lora_arguments, with_block_weights
 from convert.commands.verify import add_pictures_argument, describe_parity
 from convert.fuse_record import fused_sibling
 from convert.measure import measured
@@ -52,18 +52,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="BUNDLE",
         help="the bundle; the fused model is kept beside it, as BUNDLE.fused",
     )
-    parser.add_argument(
-        "--weights",
-        type=parse_weights,
-        metavar="W,W",
-        help="one weight for each LoRA (default: the recipe's)",
-    )
-    parser.add_argument(
-        "--text-encoder-weights",
-        type=parse_weights,
-        metavar="W,W",
-        help="other weights for the text encoder (default: the same)",
-    )
     add_lora_arguments(parser)
     add_export_arguments(parser, otherwise="the recipe's")
     add_embedding_argument(parser, otherwise="the recipe's")
@@ -75,7 +63,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> Result:
     """Run the chain."""
-    recipe = with_block_weights(load_recipe(options.recipe), options.block_weights)
+    recipe = load_recipe(options.recipe)
+    recipe = replace(
+        with_block_weights(recipe, options.block_weights),
+        export=merge_export_arguments(options, recipe.export),
+        embeddings=recipe.embeddings if options.embedding is None else tuple(options.embedding),
+    )
     try:
         from convert.parity import has_passed
         from convert.stages import run_stages
@@ -92,8 +85,6 @@ def run(options: argparse.Namespace) -> Result:
         fused,
         weights=options.weights,
         text_encoder_weights=options.text_encoder_weights,
-        export=merge_export_arguments(options, recipe.export),
-        embeddings=options.embedding,
         pictures=options.pictures,
         allow_unmatched=options.allow_unmatched,
         progress=not options.quiet,

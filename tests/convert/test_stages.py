@@ -57,6 +57,7 @@ class Chain:
         """Run the chain and say which stages it did not skip."""
         self.done.clear()
         recipe = changes.pop("recipe", self.recipe)
+        recipe = replace(recipe, export=changes.pop("export", recipe.export))
         _, reports = run_stages(recipe, self.bundle, self.fused, progress=False, **changes)
         assert [report.name for report in reports] == ["fuse", "export", "verify"]
         assert [report.name for report in reports if not report.skipped] == self.done
