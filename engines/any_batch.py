@@ -51,6 +51,10 @@ class _AnyBatch(Session):
         self._whole = False
         self._bound: dict[str, Array] = {}
 
+    def prepare(self, sizes: Mapping[str, int]) -> None:
+        """Let the graph prepare."""
+        self._session.prepare(sizes)
+
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         self._bound.update(feeds)
         entries = len(next(iter(self._bound.values())))

@@ -46,6 +46,20 @@ class Session(ABC):
         self._check_axes()
         return self._execute(feeds)
 
+    def prepare(self, sizes: Mapping[str, int]) -> None:
+        """Do what the first run on inputs of these sizes would have to do before it runs.
+
+        Another thread may do this while sessions of other graphs run. What takes inputs of any
+        size has nothing to do.
+
+        Args:
+            sizes: for each dynamic axis of the inputs except the batch, its size.
+
+        Raises:
+            BackendError: the engine fails.
+        """
+        return
+
     @abstractmethod
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         """Bind the changed inputs and run; `feeds` has been checked."""

@@ -43,6 +43,19 @@ class Denoiser:
         """The runs in progress."""
         return tuple(self._slots)
 
+    def prepare(self, height: int, width: int, tokens: int) -> None:
+        """Do what the first row would have to do before its call.
+
+        Args:
+            height: of the latents.
+            width: of the latents.
+            tokens: of each text.
+
+        Raises:
+            BackendError: the engine fails.
+        """
+        self._session.prepare({"height": height, "width": width, "tokens": tokens})
+
     def resize(self, max_batch: int) -> None:
         """Feed at most `max_batch` entries in one call from the next row on.
 

@@ -1,5 +1,8 @@
 """The models of one bundle on one backend, each loaded when it is first needed."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 
 from engines import layout
@@ -61,6 +64,29 @@ class Models:
         spec = self._bundle.manifest.latents
         session = self._open(layout.VAE_ENCODER)
         return PictureEncoder(session, spec.scaling_factor, spec.downscale)
+
+    @contextmanager
+    def preparing(self, height: int, width: int, tokens: int, tiling: str) -> Iterator[None]:
+        """Get the UNet and the VAE decoder ready for a picture, beside what the block does.
+
+        Engines that compile a graph for its sizes keep hardly more than one core busy with it.
+
+        Args:
+            height: of the latents.
+            width: of the latents.
+            tokens: of each text.
+            tiling: one of `runtime.tiles.TILINGS`.
+
+        Raises:
+            BackendError: an engine fails.
+        """
+        denoiser, decoder = self.denoiser, self.decoder
+        with ThreadPoolExecutor() as threads:
+            unet = threads.submit(denoiser.prepare, height, width, tokens)
+            vae = threads.submit(decoder.prepare, height, width, tiling)
+            yield
+            unet.result()
+            vae.result()
 
     @property
     def sees_mask(self) -> bool:

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -153,11 +154,12 @@ class Pipeline:
         with self._turns.one():
             try:
                 on_step(Step(done, total, {}, factors))
+                if waiting:
+                    with self._preparing(waiting[0][0]):
+                        self._begin(waiting, running, previews=previews)
                 while waiting or running:
                     while waiting and self._has_room(running, waiting[0][0]):
-                        each, table = waiting.popleft()
-                        slot = self.start(each, table, (ahead for ahead, _ in waiting))
-                        self._join(slot, each, running, previews=previews)
+                        self._begin(waiting, running, previews=previews)
                     done += len(running)
                     advanced = dict(running)
                     ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
@@ -173,6 +175,24 @@ class Pipeline:
             finally:
                 for slot in running:
                     self.denoiser.remove(slot)
+
+    def _preparing(self, settings: Settings) -> AbstractContextManager[None]:
+        """Load what a picture's first pass and its end need, beside what the block does."""
+        downscale = self.bundle.manifest.latents.downscale
+        height, width = settings.height // downscale, settings.width // downscale
+        tokens = self.prompts(settings).length * layout.CHUNK_TOKENS
+        return self._models.preparing(height, width, tokens, settings.vae_tiling)
+
+    def _begin(
+        self,
+        waiting: deque[tuple[Settings, Table]],
+        running: dict[Slot, Settings],
+        *,
+        previews: bool,
+    ) -> None:
+        settings, table = waiting.popleft()
+        slot = self.start(settings, table, (ahead for ahead, _ in waiting))
+        self._join(slot, settings, running, previews=previews)
 
     def _join(
         self, slot: Slot, settings: Settings, running: dict[Slot, Settings], *, previews: bool

@@ -84,6 +84,10 @@ class _TimedSession(Session):
         with self._clock.time(self._component):
             return self._session.run(feeds)
 
+    def prepare(self, sizes: Mapping[str, int]) -> None:
+        """Let the session prepare."""
+        self._session.prepare(sizes)
+
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         return self._session.run(feeds)
 

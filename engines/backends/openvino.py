@@ -1,6 +1,7 @@
 """The OpenVINO plugin of ONNX Runtime: the fast path on x86-64 CPUs, in bfloat16 on AMX."""
 
 import functools
+import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +14,8 @@ from engines.errors import BackendError
 from engines.session import Session
 
 PROVIDER: Final = "OpenVINOExecutionProvider"
+
+_REGISTERING: Final = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -41,8 +44,9 @@ class OpenVinoBackend:
     def open_session(self, bundle: Bundle, component: str) -> Session:
         """Load one component; no node of it may fall back to another provider.
 
-        OpenVINO runs the UNet in two thirds of the time where its sizes are fixed, so that and
-        the VAE are compiled for the sizes of their first call. The text encoder gains nothing.
+        OpenVINO runs the UNet in two thirds of the time where its sizes are fixed, and two
+        entries after each other in no more than both together, so that and the VAE are compiled
+        for one entry of the sizes that they are fed. The text encoder gains nothing.
         """
         if component == layout.TEXT_ENCODER:
             return _compile(bundle, component, {})
@@ -56,7 +60,8 @@ def _compile(bundle: Bundle, component: str, sizes: Mapping[str, int]) -> Sessio
 
     from engines.backends.ort import OrtSession
 
-    devices = _devices()
+    with _REGISTERING:
+        devices = _devices()
 
     def configure(options: onnxruntime.SessionOptions) -> None:
         for axis, size in sizes.items():
