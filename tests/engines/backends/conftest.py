@@ -1,4 +1,4 @@
-"""A bundle of two nodes, which every backend's tests run."""
+"""What tests of backends share: a cache of their own, a stand-in GPU, a bundle of two nodes."""
 
 from pathlib import Path
 
@@ -8,8 +8,23 @@ from onnx import TensorProto, helper
 
 from engines.bundle import Bundle
 from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, TensorSpec
+from tests.engines.backends.stand_in_plans import StandInMachine
 
 SHAPE: tuple[int | str, ...] = ("batch", 3)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    path = tmp_path / "cache"
+    monkeypatch.setenv("FRACTURE_SD_CACHE", str(path))
+    return path
+
+
+@pytest.fixture
+def machine() -> StandInMachine:
+    """A GPU that counts what is done with it."""
+    return StandInMachine()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engines import layout
 from engines.backends.trt import TensorRtBackend
 from engines.bundle import Bundle
@@ -19,8 +21,10 @@ from engines.plans import (
     system_name,
     write_plans,
 )
+from engines.session import Array, Session
 from tests.engines.backends.stand_in_cuda import StandInCuda
 from tests.engines.backends.stand_in_tensorrt import StandInTensorRt, plan_text
+from tests.engines.backends.tiny_bundle import expected
 
 VERSION = "11.4.0"
 DRIVER = Driver((13, 0), (Gpu("NVIDIA Stand-in 4090", (8, 9), 24 << 30),))
@@ -36,6 +40,12 @@ ANY_SIZE: Ranges = {
     "picture_height": (64, 128, 256),
     "picture_width": (64, 128, 256),
     "tokens": (77, 77, 308),
+}
+NARROW: Ranges = {
+    **ANY_SIZE,
+    "height": (16, 16, 16),
+    "width": (16, 16, 16),
+    "batch": (1, 2, 16),
 }
 
 
@@ -126,3 +136,16 @@ class StandInMachine:
             cuda=lambda: self.cuda,
             library=self.modules.__getitem__,
         )
+
+
+def open_unet(machine: StandInMachine, bundle: Bundle, backend: str = "tensorrt") -> Session:
+    """Add plans of two profiles to the bundle and open its UNet."""
+    add_plans(bundle, backend, NARROW, ANY_SIZE)
+    return machine.backend(backend).open_session(bundle, layout.UNET)
+
+
+def run_and_compare(session: Session, inputs: dict[str, Array]) -> None:
+    """Run a tiny UNet and see that it computes what it should."""
+    np.testing.assert_allclose(
+        session.run(inputs)["out_sample"], expected(inputs), rtol=1e-5, atol=1e-6
+    )

@@ -27,19 +27,9 @@ from tests.engines.backends.tiny_bundle import SPEC, expected, feeds, tiny_bundl
 NAMES = ["tensorrt", "tensorrt-rtx"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRACTURE_SD_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return tiny_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def machine() -> StandInMachine:
-    return StandInMachine()
 
 
 def _reason(machine: StandInMachine, bundle: Bundle, name: str = "tensorrt") -> str:

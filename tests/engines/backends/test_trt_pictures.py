@@ -55,11 +55,6 @@ def bundle(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundl
     return bundle
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRACTURE_SD_CACHE", str(tmp_path / "cache"))
-
-
 def _pictures(bundle: Bundle, choice: Choice) -> list[Any]:
     with Pipeline(bundle, choice, max_batch=4) as pipeline:
         pictures = pipeline.generate(pipeline.settle(REQUESTS))

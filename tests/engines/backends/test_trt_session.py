@@ -1,10 +1,9 @@
-"""Sessions of TensorRT plans on a stand-in GPU: what is copied, recorded, kept and released."""
+"""Sessions of TensorRT plans on a stand-in GPU: what is copied, kept, refused and released."""
 
 import gc
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,22 @@ import numpy as np
 import pytest
 
 from engines import layout
-from engines.backends.trt_kernels import kernel_file
 from engines.bundle import Bundle
 from engines.errors import BackendError, InternalError, OutOfMemoryError, SettingError
-from engines.session import Array, Session
 from tests.engines.backends.stand_in_cuda import StandInCuda, Status
 from tests.engines.backends.stand_in_plans import (
     ANY_SIZE,
-    DRIVER,
+    NARROW,
     Ranges,
     StandInMachine,
     add_plans,
+    open_unet,
+    run_and_compare,
 )
 from tests.engines.backends.stand_in_tensorrt import working_size
 from tests.engines.backends.tiny_bundle import expected, feeds, tiny_bundle
 
 BACKENDS = ["tensorrt", "tensorrt-rtx"]
-NARROW = {**ANY_SIZE, "height": (16, 16, 16), "width": (16, 16, 16), "batch": (1, 2, 16)}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FRACTURE_SD_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -42,29 +34,12 @@ def bundle(tmp_path: Path) -> Bundle:
     return tiny_bundle(tmp_path / "bundle")
 
 
-@pytest.fixture
-def machine() -> StandInMachine:
-    return StandInMachine()
-
-
-def _open(machine: StandInMachine, bundle: Bundle, backend: str = "tensorrt") -> Session:
-    add_plans(bundle, backend, NARROW, ANY_SIZE)
-    return machine.backend(backend).open_session(bundle, layout.UNET)
-
-
-def _run(session: Session, inputs: dict[str, Array]) -> None:
-    """Run and compare; also that nothing waits to be done."""
-    np.testing.assert_allclose(
-        session.run(inputs)["out_sample"], expected(inputs), rtol=1e-5, atol=1e-6
-    )
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_shapes_come_and_go(bundle: Bundle, machine: StandInMachine, backend: str) -> None:
     shapes = [(2, 16, 16, 77), (1, 8, 32, 154), (2, 16, 16, 77), (8, 32, 32, 308), (1, 8, 32, 154)]
-    with _open(machine, bundle, backend) as session:
+    with open_unet(machine, bundle, backend) as session:
         for seed, shape in enumerate([*shapes, *shapes, *shapes]):
-            _run(session, feeds(*shape, seed=seed))
+            run_and_compare(session, feeds(*shape, seed=seed))
     gc.collect()
     assert machine.cuda.left_over() == []
 
@@ -74,8 +49,8 @@ def test_only_what_changed_crosses_the_bus(
     bundle: Bundle, machine: StandInMachine, backend: str
 ) -> None:
     inputs = feeds(2, 16, 16)
-    with _open(machine, bundle, backend) as session:
-        _run(session, inputs)
+    with open_unet(machine, bundle, backend) as session:
+        run_and_compare(session, inputs)
         counts = machine.cuda.counts
         assert counts["cudaMemcpyHostToDevice"] == 3
         for step in range(3):
@@ -83,7 +58,7 @@ def test_only_what_changed_crosses_the_bus(
             out = session.run({"timestep": inputs["timestep"]})["out_sample"]
             np.testing.assert_allclose(out, expected(inputs), rtol=1e-5, atol=1e-6)
             assert counts["cudaMemcpyHostToDevice"] == 4 + step
-        _run(session, {name: array.copy() for name, array in inputs.items()})
+        run_and_compare(session, {name: array.copy() for name, array in inputs.items()})
         assert counts["cudaMemcpyHostToDevice"] == 6, "the same content is not sent again"
         session.run({})
         assert counts["cudaMemcpyHostToDevice"] == 6
@@ -93,7 +68,7 @@ def test_only_what_changed_crosses_the_bus(
 def test_a_zero_of_another_sign_is_another_content(bundle: Bundle, machine: StandInMachine) -> None:
     inputs = feeds(1, 8, 8)
     inputs["sample"][:] = 0.0
-    with _open(machine, bundle) as session:
+    with open_unet(machine, bundle) as session:
         session.run(inputs)
         session.run({"sample": -inputs["sample"]})
     assert machine.cuda.counts["cudaMemcpyHostToDevice"] == 4
@@ -101,7 +76,7 @@ def test_a_zero_of_another_sign_is_another_content(bundle: Bundle, machine: Stan
 
 def test_a_callers_array_may_be_reused_at_once(bundle: Bundle, machine: StandInMachine) -> None:
     inputs = feeds(1, 8, 8)
-    with _open(machine, bundle) as session:
+    with open_unet(machine, bundle) as session:
         for _ in range(3):
             wanted = expected(inputs)
             out = session.run(inputs)["out_sample"]
@@ -113,8 +88,8 @@ def test_an_input_that_stays_survives_the_change_of_another(
     bundle: Bundle, machine: StandInMachine
 ) -> None:
     inputs = feeds(2, 16, 16, 77)
-    with _open(machine, bundle) as session:
-        _run(session, inputs)
+    with open_unet(machine, bundle) as session:
+        run_and_compare(session, inputs)
         for tokens in (308, 154, 77):
             inputs["encoder_hidden_states"] = feeds(2, 1, 1, tokens)["encoder_hidden_states"]
             text = {"encoder_hidden_states": inputs["encoder_hidden_states"]}
@@ -122,96 +97,14 @@ def test_an_input_that_stays_survives_the_change_of_another(
             np.testing.assert_allclose(out, expected(inputs), rtol=1e-5, atol=1e-6)
 
 
-def test_a_graph_is_recorded_for_each_set_of_shapes(
-    bundle: Bundle, machine: StandInMachine
-) -> None:
-    counts = machine.cuda.counts
-    with _open(machine, bundle) as session:
-        for seed in range(4):
-            _run(session, feeds(2, 16, 16, seed=seed))
-        assert (counts["cudaStreamBeginCapture"], counts["cudaGraphLaunch"]) == (1, 3)
-        for seed in range(3):
-            _run(session, feeds(1, 8, 8, seed=seed))
-        assert (counts["cudaStreamBeginCapture"], counts["cudaGraphLaunch"]) == (2, 5)
-        _run(session, feeds(2, 16, 16, seed=9))
-        assert (counts["cudaStreamBeginCapture"], counts["cudaGraphLaunch"]) == (2, 6)
-        assert counts["executions"] == 8
-
-
-def test_a_graph_is_recorded_anew_where_memory_has_moved(
-    bundle: Bundle, machine: StandInMachine
-) -> None:
-    with _open(machine, bundle) as session:
-        for seed in range(3):
-            _run(session, feeds(1, 8, 8, seed=seed))
-        for seed in range(3):
-            _run(session, feeds(8, 32, 32, seed=seed))
-        before = machine.cuda.counts["cudaStreamBeginCapture"]
-        for seed in range(3):
-            _run(session, feeds(1, 8, 8, seed=seed))
-        assert machine.cuda.counts["cudaStreamBeginCapture"] == before + 1
-
-
-def test_tensorrt_for_rtx_records_its_own(bundle: Bundle, machine: StandInMachine) -> None:
-    with _open(machine, bundle, "tensorrt-rtx") as session:
-        for seed in range(3):
-            _run(session, feeds(1, 8, 8, seed=seed))
-    assert machine.cuda.counts["cudaStreamBeginCapture"] == 0
-    assert machine.modules["tensorrt_rtx"].graph_strategies == ["WHOLE_GRAPH_CAPTURE"]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_graphs_can_be_left_out(bundle: Bundle, machine: StandInMachine, backend: str) -> None:
-    add_plans(bundle, backend)
-    with machine.backend(backend, graphs=False).open_session(bundle, layout.UNET) as session:
-        for seed in range(3):
-            _run(session, feeds(1, 8, 8, seed=seed))
-    assert machine.cuda.counts["cudaStreamBeginCapture"] == 0
-    assert set(machine.modules[backend.replace("-", "_")].graph_strategies) == {"DISABLED"}
-
-
-def test_what_cannot_be_recorded_runs_without_and_says_so(
-    bundle: Bundle, machine: StandInMachine, caplog: pytest.LogCaptureFixture
-) -> None:
-    machine.cuda.fail["cudaStreamEndCapture"] = Status.cudaErrorStreamCaptureInvalidated
-    with _open(machine, bundle) as session:
-        for seed in range(4):
-            _run(session, feeds(1, 8, 8, seed=seed))
-    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
-    assert "unet runs without a CUDA graph" in record.getMessage()
-    assert machine.cuda.counts["cudaStreamBeginCapture"] == 1, "it is not tried again"
-
-
-def test_an_engine_that_refuses_to_be_recorded_runs_without(
-    bundle: Bundle, machine: StandInMachine, caplog: pytest.LogCaptureFixture
-) -> None:
-    machine.modules["tensorrt"].refuses_recording = True
-    with _open(machine, bundle) as session:
-        for seed in range(4):
-            _run(session, feeds(1, 8, 8, seed=seed))
-    assert "this engine allocates while it runs" in caplog.text
-    assert machine.cuda.counts["cudaStreamEndCapture"] == 0, "it ended in an error"
-    assert machine.cuda.counts["cudaStreamBeginCapture"] == 1
-
-
 def test_the_shapes_that_are_used_are_remembered(bundle: Bundle, machine: StandInMachine) -> None:
     contexts = machine.modules["tensorrt"].profiles
-    with _open(machine, bundle) as session:
+    with open_unet(machine, bundle) as session:
         for width in (*range(8, 16), 8, 16, 8, 10):
-            _run(session, feeds(1, 8, width))
+            run_and_compare(session, feeds(1, 8, width))
         assert len(contexts) == 9, "9 widths"
-        _run(session, feeds(1, 8, 9))
+        run_and_compare(session, feeds(1, 8, 9))
         assert len(contexts) == 10, "the width that was not used for longest"
-
-
-def test_only_so_many_shapes_are_remembered(bundle: Bundle, machine: StandInMachine) -> None:
-    with _open(machine, bundle) as session:
-        for width in range(8, 20):
-            for seed in range(2):
-                _run(session, feeds(1, 8, width, seed=seed))
-        graphs = [each for each in machine.cuda.left_over() if "graphs" in each]
-        assert graphs == ["8 graphs"]
-        _run(session, feeds(1, 8, 8))
 
 
 @pytest.mark.parametrize("order", [(NARROW, ANY_SIZE), (ANY_SIZE, NARROW)])
@@ -220,27 +113,27 @@ def test_the_narrowest_profile_is_taken(
 ) -> None:
     add_plans(bundle, "tensorrt", *order)
     with machine.backend("tensorrt").open_session(bundle, layout.UNET) as session:
-        _run(session, feeds(1, 16, 16))
-        _run(session, feeds(1, 8, 16))
+        run_and_compare(session, feeds(1, 16, 16))
+        run_and_compare(session, feeds(1, 8, 16))
     assert machine.modules["tensorrt"].profiles == [order.index(NARROW), order.index(ANY_SIZE)]
 
 
 def test_shapes_that_no_profile_takes_are_refused(bundle: Bundle, machine: StandInMachine) -> None:
     """The first profile is for 16 x 16 alone, and has room for 16 entries."""
-    with _open(machine, bundle) as session:
-        _run(session, feeds(16, 16, 16))
-        _run(session, feeds(8, 16, 15))
+    with open_unet(machine, bundle) as session:
+        run_and_compare(session, feeds(16, 16, 16))
+        run_and_compare(session, feeds(8, 16, 15))
         with pytest.raises(SettingError, match=r"does not take sample 16x4x16x15") as refusal:
             session.run(feeds(16, 16, 15))
         assert "sample 1x4x16x16 to 16x4x16x16" in str(refusal.value)
         assert "or sample 1x4x8x8 to 8x4x32x32" in str(refusal.value)
-        _run(session, feeds(1, 8, 8))
+        run_and_compare(session, feeds(1, 8, 8))
 
 
 def test_a_failed_run_does_not_spoil_the_next(bundle: Bundle, machine: StandInMachine) -> None:
     inputs = feeds(2, 16, 16)
-    with _open(machine, bundle) as session:
-        _run(session, inputs)
+    with open_unet(machine, bundle) as session:
+        run_and_compare(session, inputs)
         inputs["sample"] = inputs["sample"] + 1
         machine.cuda.fail["cudaMemcpyAsync"] = Status.cudaErrorInvalidValue
         with pytest.raises(BackendError, match="CUDA failed copying sample of unet: the text of"):
@@ -254,8 +147,8 @@ def test_what_was_fed_with_a_refused_shape_stays_fed(
     bundle: Bundle, machine: StandInMachine
 ) -> None:
     inputs = feeds(2, 16, 16)
-    with _open(machine, bundle) as session:
-        _run(session, inputs)
+    with open_unet(machine, bundle) as session:
+        run_and_compare(session, inputs)
         later = {"timestep": inputs["timestep"] + 1, "sample": feeds(2, 16, 40)["sample"]}
         with pytest.raises(SettingError, match="does not take sample 2x4x16x40"):
             session.run(later)
@@ -265,7 +158,7 @@ def test_what_was_fed_with_a_refused_shape_stays_fed(
 
 
 def test_a_fault_on_the_gpu_is_told(bundle: Bundle, machine: StandInMachine) -> None:
-    with _open(machine, bundle) as session:
+    with open_unet(machine, bundle) as session:
         machine.cuda.fail["cudaStreamSynchronize"] = Status.cudaErrorIllegalAddress
         with pytest.raises(BackendError, match="CUDA failed computing on the GPU"):
             session.run(feeds(1, 8, 8))
@@ -274,20 +167,20 @@ def test_a_fault_on_the_gpu_is_told(bundle: Bundle, machine: StandInMachine) -> 
 
 def test_not_enough_memory_names_what_it_was_for(bundle: Bundle) -> None:
     machine = StandInMachine(memory=(1 << 20) + 200_000)
-    with _open(machine, bundle) as session:
-        _run(session, feeds(1, 8, 8))
+    with open_unet(machine, bundle) as session:
+        run_and_compare(session, feeds(1, 8, 8))
         with pytest.raises(
             OutOfMemoryError,
             match=r"not enough memory for .* of unet: 0 MB are needed, 0 MB of 1 MB",
         ):
             session.run(feeds(8, 32, 32))
-        _run(session, feeds(1, 8, 8))
+        run_and_compare(session, feeds(1, 8, 8))
     gc.collect()
     assert machine.cuda.left_over() == []
 
 
 def test_pinned_memory_can_be_short(bundle: Bundle, machine: StandInMachine) -> None:
-    with _open(machine, bundle) as session:
+    with open_unet(machine, bundle) as session:
         machine.cuda.fail["cudaMallocHost"] = Status.cudaErrorMemoryAllocation
         refused = "host memory that can be pinned for sample of unet"
         with pytest.raises(OutOfMemoryError, match=refused):
@@ -301,8 +194,8 @@ def test_sessions_share_stream_and_working_memory(bundle: Bundle, machine: Stand
     large = backend.open_session(bundle, layout.UNET)
     inputs = feeds(1, 8, 8), feeds(8, 32, 32)
     for _ in range(3):
-        _run(small, inputs[0])
-        _run(large, inputs[1])
+        run_and_compare(small, inputs[0])
+        run_and_compare(large, inputs[1])
     assert machine.cuda.counts["cudaStreamCreateWithFlags"] == 1
     free, total = machine.cuda.cudaMemGetInfo()[1:]
     tensors = sum(each.nbytes for feed in inputs for each in (*feed.values(), feed["sample"]))
@@ -311,12 +204,12 @@ def test_sessions_share_stream_and_working_memory(bundle: Bundle, machine: Stand
     assert total - free == tensors + working + engines
     large.close()
     large.close()
-    _run(small, feeds(1, 8, 8, seed=5))
+    run_and_compare(small, feeds(1, 8, 8, seed=5))
     small.close()
     gc.collect()
     assert machine.cuda.left_over() == []
     with backend.open_session(bundle, layout.UNET) as again:
-        _run(again, feeds(1, 8, 8))
+        run_and_compare(again, feeds(1, 8, 8))
 
 
 def _slow(cuda: StandInCuda) -> Callable[[Any], tuple[Any, ...]]:
@@ -341,7 +234,7 @@ def test_sessions_of_two_threads_take_turns(
         try:
             with backend.open_session(bundle, layout.UNET) as session:
                 for seed in range(30):
-                    _run(session, feeds(*shape, seed=seed))
+                    run_and_compare(session, feeds(*shape, seed=seed))
         except BaseException as error:
             faults.append(error)
 
@@ -356,50 +249,9 @@ def test_sessions_of_two_threads_take_turns(
 
 
 def test_nothing_runs_after_close(bundle: Bundle, machine: StandInMachine) -> None:
-    session = _open(machine, bundle)
-    _run(session, feeds(1, 8, 8))
+    session = open_unet(machine, bundle)
+    run_and_compare(session, feeds(1, 8, 8))
     session.close()
     with pytest.raises(InternalError, match="after its release"):
         session.run(feeds(1, 8, 8))
     assert machine.cuda.left_over() == []
-
-
-def test_compiled_kernels_are_kept(bundle: Bundle, machine: StandInMachine, cache: Path) -> None:
-    with _open(machine, bundle, "tensorrt-rtx") as session:
-        for shape in ((1, 8, 8), (2, 16, 16)):
-            _run(session, feeds(*shape))
-    compiled = machine.modules["tensorrt_rtx"].compiled
-    assert len(compiled) == 2
-    (file,) = (cache / "kernels").glob("[!.]*")
-    before = file.stat().st_ino
-    with machine.backend("tensorrt-rtx").open_session(bundle, layout.UNET) as session:
-        _run(session, feeds(2, 16, 16))
-        assert len(compiled) == 2, "nothing is compiled twice"
-        assert file.stat().st_ino == before, "nothing is written in vain"
-        _run(session, feeds(1, 16, 16))
-    assert len(compiled) == 3
-    file.write_bytes(b"damaged")
-    with machine.backend("tensorrt-rtx").open_session(bundle, layout.UNET) as session:
-        _run(session, feeds(2, 16, 16))
-    assert len(compiled) == 4
-
-
-def test_kernels_are_of_one_plan_gpu_driver_and_library(cache: Path) -> None:
-    other = replace(DRIVER.gpus[0], name="another")
-    files = {
-        kernel_file(driver, version, plan)
-        for driver in (DRIVER, replace(DRIVER, cuda=(13, 1)), replace(DRIVER, gpus=(other,)))
-        for version in ("1.7", "1.8")
-        for plan in ("0" * 64, "1" * 64)
-    }
-    assert len(files) == 12
-    assert {file.parent for file in files} == {cache / "kernels"}
-
-
-def test_a_cache_that_cannot_be_written_only_costs_time(
-    bundle: Bundle, machine: StandInMachine, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    cache.write_text("a file where the directory should be")
-    with _open(machine, bundle, "tensorrt-rtx") as session:
-        _run(session, feeds(1, 8, 8))
-    assert "Compiled kernels cannot be kept" in caplog.text
