@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.convert.synthetic import Tensors
 
@@ -176,3 +176,9 @@ def _vae_resnet(block: str, changes_width: bool) -> Iterator[str]:
 def _both(layer: str) -> Iterator[str]:
     yield f"{layer}.weight"
     yield f"{layer}.bias"
+
+
+def write_checkpoint(path: Path, tensors: Tensors) -> Path:
+    """Save tensors as a safetensors file, and say where."""
+    save_file(tensors, path)
+    return path
