@@ -2,12 +2,13 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from engines import layout
 from engines.bundle import Bundle
-from tests.runtime.server.stub import Stub
+from tests.runtime.server.stub import Stub, live
 from tests.runtime.stand_ins import open_stand_in
 
 
@@ -19,6 +20,13 @@ def stand_in_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def stub(stand_in_bundle: Bundle) -> Stub:
     return Stub(stand_in_bundle)
+
+
+@pytest.fixture
+def address(stub: Stub) -> Iterator[str]:
+    """Where `stub` listens."""
+    with live(stub) as address:
+        yield address
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +16,6 @@ from engines.bundle import Bundle
 from runtime.request import Request
 from tests.runtime.server.jobs import alone, record_of
 from tests.runtime.server.stub import Stub, live, wait_until
-
-
-@pytest.fixture
-def address(stub: Stub) -> Iterator[str]:
-    with live(stub) as address:
-        yield address
 
 
 @pytest.fixture

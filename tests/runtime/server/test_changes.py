@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,24 @@ from runtime.request import Request
 from runtime.resize import CROP
 from runtime.source_picture import SourcePicture
 from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
-from tests.runtime.server.stub import Stub, live
+from tests.runtime.server.stub import Stub
 
 SIDE = 64
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
 PAINTED = np.zeros((SIDE, SIDE), np.uint8)
 PAINTED[16:48, 8:40] = 255
+WEBUI: dict[str, Any] = {
+    "prompt": "a cat",
+    "seed": 4,
+    "cfg_scale": 4,
+    "eta": 0,
+    "width": SIDE,
+    "height": SIDE,
+}
+REQUEST = Request(
+    "a cat", negative="", seed=4, cfg=4, steps=6, sampler="DDIM", width=SIDE, height=SIDE
+)
+"""What `WEBUI` asks for through the fixture `webui`."""
 SOURCE = SourcePicture.of(PICTURE)
 MASK = SourcePicture.of(PAINTED)
 
@@ -46,12 +59,6 @@ def transparent(alpha: Pixels, colours: Pixels = PICTURE) -> Image.Image:
 
 
 @pytest.fixture
-def address(stub: Stub) -> Iterator[str]:
-    with live(stub) as address:
-        yield address
-
-
-@pytest.fixture
 def webui(address: str) -> Any:
     return webuiapi.WebUIApi(baseurl=f"{address}/sdapi/v1", sampler="DDIM", steps=6)
 
@@ -63,25 +70,8 @@ def client(address: str) -> Iterator[openai.OpenAI]:
 
 
 def test_webuiapi_changes_a_picture(webui: Any, stand_in_bundle: Bundle) -> None:
-    made = webui.img2img(
-        [Image.fromarray(PICTURE)],
-        prompt="a cat",
-        seed=4,
-        cfg_scale=4,
-        denoising_strength=0.5,
-        eta=0,
-        width=64,
-        height=64,
-    )
-    wanted = Request(
-        "a cat",
-        negative="",
-        seed=4,
-        cfg=4,
-        steps=6,
-        sampler="DDIM",
-        init=InitSettings(SOURCE, strength=0.5),
-    )
+    made = webui.img2img([Image.fromarray(PICTURE)], denoising_strength=0.5, **WEBUI)
+    wanted = replace(REQUEST, init=InitSettings(SOURCE, strength=0.5))
     np.testing.assert_array_equal(np.asarray(made.image), alone(stand_in_bundle, wanted))
     assert made.info["denoising_strength"] == 0.5
     assert "init_images" not in made.parameters
@@ -100,25 +90,10 @@ def test_webuiapi_paints_where_the_mask_is_light(
         inpaint_full_res=full,
         inpaint_full_res_padding=4,
         mask_blur=2,
-        prompt="a cat",
-        seed=4,
-        cfg_scale=4,
-        eta=0,
-        width=64,
-        height=64,
+        **WEBUI,
     )
     mask = MaskSettings(MASK, blur=2, only_masked=full, padding=4)
-    wanted = Request(
-        "a cat",
-        negative="",
-        seed=4,
-        cfg=4,
-        steps=6,
-        sampler="DDIM",
-        width=64,
-        height=64,
-        init=InitSettings(SOURCE, mask=mask),
-    )
+    wanted = replace(REQUEST, init=InitSettings(SOURCE, mask=mask))
     seen = np.asarray(made.image)
     np.testing.assert_array_equal(seen, alone(stand_in_bundle, wanted))
     np.testing.assert_array_equal(seen[:4], PICTURE[:4])
@@ -127,27 +102,14 @@ def test_webuiapi_paints_where_the_mask_is_light(
 
 def test_webuiapi_makes_pictures_larger(webui: Any, stand_in_bundle: Bundle) -> None:
     made = webui.txt2img(
-        prompt="a cat",
-        seed=4,
-        cfg_scale=4,
-        width=64,
-        height=64,
-        eta=0,
         enable_hr=True,
         hr_scale=1.5,
         hr_upscaler=webuiapi.HiResUpscaler.Latent,
         hr_second_pass_steps=3,
         denoising_strength=0.6,
+        **WEBUI,
     )
-    wanted = Request(
-        "a cat",
-        negative="",
-        seed=4,
-        cfg=4,
-        steps=6,
-        sampler="DDIM",
-        hires=HiresSettings(scale=1.5, steps=3, strength=0.6),
-    )
+    wanted = replace(REQUEST, hires=HiresSettings(scale=1.5, steps=3, strength=0.6))
     assert made.image.size == (96, 96)
     np.testing.assert_array_equal(np.asarray(made.image), alone(stand_in_bundle, wanted))
 
