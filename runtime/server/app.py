@@ -64,7 +64,8 @@ def create_app(service: Service) -> ASGIApp:
     settings = service.settings
     app: ASGIApp = BodyLimit(api, settings.max_body, settings.body_timeout)
     app = Authentication(app, Authenticator(settings.keys))
-    if settings.cors:
+    app = RequestContext(app, service.metrics)
+    if settings.cors:  # outermost, so that pages may read what the others refuse
         app = CORSMiddleware(
             app,
             allow_origins=settings.cors,
@@ -72,7 +73,7 @@ def create_app(service: Service) -> ASGIApp:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["Location", "Retry-After", "X-Request-ID"],
         )
-    return RequestContext(app, service.metrics)
+    return app
 
 
 def _fault(http: Request, error: Exception) -> Fault:

@@ -69,12 +69,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._asked_to_end = False
+        self._hurried = False
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: the first drains, the second ends at once."""
-        if self._asked_to_end:
-            self.should_exit = self.force_exit = True
+        self._hurried = self._asked_to_end
         self._asked_to_end = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -84,6 +84,11 @@ class _Server(uvicorn.Server):
             log.info("stopping: no new jobs, %g seconds for those that there are", seconds)
             self._draining = asyncio.create_task(self._service.drain())
         if self._draining is not None and self._draining.done():
+            self.should_exit = True
+        if self._hurried:
+            # not uvicorn's force_exit, which leaves the engines and whoever waits for an answer
+            self._service.worker.stop(0)
+            self.config.timeout_graceful_shutdown = 1
             self.should_exit = True
         if self._service.worker.error is not None:
             self.should_exit = True
@@ -96,8 +101,9 @@ def _listen(settings: ServerSettings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of names with an empty label
+        why = getattr(error, "strerror", None) or "no such name is possible"
         raise SettingError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+            f"Cannot listen on {settings.host} port {settings.port}: {why}. "
             "Choose another --host or --port."
         ) from error

@@ -114,13 +114,18 @@ def test_a_second_signal_ends_it_at_once(demo_bundle: Path) -> None:
     with serving("--bundle", str(demo_bundle), "--backend", "cpu", "--port", "0") as program:
         address = program.address
         wait_until(lambda: httpx2.get(f"{address}/readyz").status_code == 200)
-        httpx2.post(f"{address}/v1/jobs", json={"prompt": "", "steps": 150, "count": 16})
-        began = time.monotonic()
-        for _ in range(2):
-            program.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+        body = {"prompt": "", "steps": 150, "count": 16}
+        job = httpx2.post(f"{address}/v1/jobs", json=body).json()
+        with httpx2.stream("GET", f"{address}/v1/jobs/{job['id']}/events") as events:
+            began = time.monotonic()
+            for _ in range(2):
+                program.process.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+            *_, last = (line for line in events.iter_lines() if line)
         assert program.wait() == 0
         assert time.monotonic() - began < 10
+    assert json.loads(last.removeprefix("data: "))["error"]["kind"] == "unavailable"
+    assert "Traceback" not in program.text
 
 
 def test_a_body_that_never_comes_is_not_waited_for(demo_bundle: Path) -> None:
@@ -163,6 +168,14 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(
         assert program.wait() == 1
     assert message in program.text
     assert len(program.log) == 1
+
+
+def test_a_host_that_no_name_can_be(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    with serving("--bundle", str(bundle), "--host", "...", "--backend", "cpu") as program:
+        assert program.wait() == 1
+    assert "Cannot listen on ... port 7860: no such name is possible." in program.text
+    assert "Traceback" not in program.text
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -215,17 +215,24 @@ def test_ids_of_requests_are_kept_where_they_are_sane(stub: Stub) -> None:
             assert made.headers["X-Request-ID"] not in (bad, "")
 
 
-def test_cors_is_off_by_default(stub: Stub, stand_in_bundle: Bundle) -> None:
+def test_cors_is_off_by_default_and_covers_refusals(stub: Stub, stand_in_bundle: Bundle) -> None:
     origin = {"Origin": "http://page"}
     with stub.client() as client:
         assert "Access-Control-Allow-Origin" not in client.get("/v1/info", headers=origin).headers
-    allowing = Stub(stand_in_bundle, cors=("http://page",), keys={"alice": "wonderland"})
+    keys = {"alice": "wonderland"}
+    allowing = Stub(stand_in_bundle, cors=("http://page",), keys=keys, max_body=1000)
     with allowing.client() as client:
         preflight = client.options(
             "/v1/jobs", headers={**origin, "Access-Control-Request-Method": "POST"}
         )
         assert preflight.status_code == 200
         assert preflight.headers["Access-Control-Allow-Origin"] == "http://page"
+        for status, key in ((401, "wonder"), (413, "wonderland")):
+            headers = {**origin, "Authorization": f"Bearer {key}"}
+            answer = client.post("/v1/jobs", content=b" " * 2000, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://page"
+            assert "X-Request-ID" in answer.headers
         other = client.get("/healthz", headers={"Origin": "http://other"})
         assert "Access-Control-Allow-Origin" not in other.headers
 
