@@ -53,7 +53,9 @@ class CommonBody(BaseModel):
     s_tmin: float | None = None
     s_tmax: float | None = None
     s_noise: float | None = None
+    s_min_uncond: float | None = Field(None, description="not here: 0 or left out")
     refiner_checkpoint: str | None = None
+    infotext: str | None = Field(None, description="not here, likewise")
     override_settings: Overrides | None = None
     script_name: str | None = None
     alwayson_scripts: dict[str, Any] | None = None
@@ -74,6 +76,8 @@ class Txt2ImgBody(CommonBody):
     hr_prompt: str | None = None
     hr_negative_prompt: str | None = None
     hr_checkpoint_name: str | None = None
+    firstphase_width: Whole = 0
+    firstphase_height: Whole = 0
     denoising_strength: float | None = Field(None, description="of the second pass")
 
 
@@ -84,6 +88,7 @@ class Img2ImgBody(CommonBody):
     denoising_strength: float = 0.75
     resize_mode: Whole = Field(0, description="0 just resize, 1 crop, 2 fill")
     mask: str | None = Field(None, description="light, or opaque, is painted")
+    latent_mask: str | None = Field(None, description="not here: leave it out")
     mask_blur: float | None = None
     mask_blur_x: float = 4
     mask_blur_y: float = 4

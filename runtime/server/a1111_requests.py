@@ -26,7 +26,17 @@ _Value = TypeVar("_Value")
 _AUTOMATIC_VAE = frozenset({"Automatic", "None", ""})
 _SAME = frozenset({None, "", "Use same checkpoint", "Use same sampler", "Use same scheduler"})
 _SOURCES = {"cpu": CPU, "nv": NV, "gpu": NV}
-_NOT_HERE = ("restore_faces", "tiling", "refiner_checkpoint", "script_name")
+_NOT_HERE = (
+    "restore_faces",
+    "tiling",
+    "s_min_uncond",
+    "refiner_checkpoint",
+    "infotext",
+    "script_name",
+    "firstphase_width",
+    "firstphase_height",
+    "latent_mask",
+)
 _NO_EFFECT = frozenset({"samples_format", "return_grid", "do_not_show_images"})
 
 
@@ -159,7 +169,7 @@ def _stochasticity(body: CommonBody, sampler: str) -> Stochasticity:
 
 
 def _faults(body: CommonBody, overrides: Overrides) -> list[str]:
-    faults = [f"{name} is not supported" for name in _NOT_HERE if getattr(body, name)]
+    faults = [f"{name} is not supported" for name in _NOT_HERE if getattr(body, name, None)]
     scripts = [name for name, script in (body.alwayson_scripts or {}).items() if _is_on(script)]
     if scripts:
         faults.append(f"alwayson_scripts: {', '.join(scripts)} not found")

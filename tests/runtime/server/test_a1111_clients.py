@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import webuiapi
+from pydantic import BaseModel
 
 from engines import layout
 from engines.bundle import Bundle
 from runtime.request import Request
+from runtime.server.a1111_bodies import Img2ImgBody, Txt2ImgBody
 from tests.runtime.server.jobs import alone, record_of
 from tests.runtime.server.stub import Stub, live, wait_until
 
@@ -152,6 +154,27 @@ def test_a_client_that_hangs_up_takes_its_job_along(stub: Stub, address: str) ->
     assert 'fracture_jobs_total{state="cancelled"} 1.0' in stub.service.metrics.text().decode()
 
 
+WITHOUT_EFFECT = {
+    *("save_images", "do_not_save_samples", "do_not_save_grid", "script_args", "image_cfg_scale"),
+    "override_settings_restore_afterwards",
+}
+"""Of what webuiapi sends; docs/serving.md says so."""
+
+
+@pytest.mark.parametrize(("name", "body"), [("txt2img", Txt2ImgBody), ("img2img", Img2ImgBody)])
+def test_each_field_that_webuiapi_sends_is_known(
+    monkeypatch: pytest.MonkeyPatch, name: str, body: type[BaseModel]
+) -> None:
+    sent: dict[str, Any] = {}
+    monkeypatch.setattr(
+        webuiapi.WebUIApi, "post_and_get_api_result", lambda _, url, json, __: sent.update(json)
+    )
+    api = webuiapi.WebUIApi(baseurl="http://127.0.0.1:9/sdapi/v1")
+    getattr(api, name)(**({"images": []} if name == "img2img" else {}))
+    assert len(sent) > 40
+    assert set(sent) - set(body.model_fields) <= WITHOUT_EFFECT
+
+
 OPEN_WEBUI = {
     "prompt": "a cat",
     "batch_size": 1,
@@ -223,6 +246,8 @@ def test_silly_tavern(stub: Stub) -> None:
         ({"restore_faces": True}, "restore_faces is not supported"),
         ({"tiling": True, "script_name": "x"}, "tiling is not supported; script_name"),
         ({"alwayson_scripts": {"ADetailer": {"args": [True]}}}, "ADetailer not found"),
+        ({"s_min_uncond": 0.5, "infotext": "Steps: 3"}, "s_min_uncond is not supported; infotext"),
+        ({"firstphase_width": 64, "refiner_checkpoint": "x"}, "firstphase_width is not"),
         ({"override_settings": {"sd_vae": "other"}}, "there is no VAE 'other'"),
         ({"override_settings": {"sd_model_checkpoint": "x"}}, "'x' is not here"),
         ({"override_settings": {"nonesuch": 1}}, "nonesuch cannot be set"),
