@@ -5,11 +5,12 @@ import dataclasses
 import json
 from typing import Any
 
+import httpx2
 import pytest
 
 from engines.bundle import Bundle
 from tests.runtime.server.jobs import ended, record_of
-from tests.runtime.server.stub import Stub, wait_until
+from tests.runtime.server.stub import Stub, live, wait_until
 
 BODY = {"prompt": "a cat", "seed": 3}
 
@@ -266,3 +267,17 @@ def test_no_page_loads_anything_from_elsewhere(stub: Stub) -> None:
         assert client.get("/openapi.json").json()["info"]["title"] == "fracture-sd"
         for path in ("/docs", "/redoc"):
             assert client.get(path).status_code == 404
+
+
+def test_a_proxy_on_this_machine_is_believed_who_calls_and_how(stub: Stub) -> None:
+    with live(stub) as address, httpx2.Client(base_url=address) as proxy:
+        first, second = ({"X-Forwarded-For": f"192.0.2.{i}"} for i in (1, 2))
+        path = proxy.post("/v1/jobs", json=BODY, headers=first).headers["Location"]
+        assert proxy.get(path, headers=first).status_code == 200
+        assert proxy.get(path, headers=second).status_code == 404
+        made = proxy.post(
+            "/v1/images/generations",
+            json={"prompt": "a cat", "response_format": "url"},
+            headers={"X-Forwarded-Proto": "https", "Host": "pictures.example"},
+        )
+        assert made.json()["data"][0]["url"].startswith("https://pictures.example/v1/images/files/")
