@@ -34,13 +34,11 @@ class GraphCost:
         weight_bytes: of all weights; what has to be read at the very least.
         activation_bytes: written and read between operators where none are fused; less with
             fusion, so no bound.
-        largest_tensor_bytes: of one activation.
     """
 
     flops: int
     weight_bytes: int
     activation_bytes: int
-    largest_tensor_bytes: int
 
 
 def measure_graph(path: Path, axes: Mapping[str, int]) -> GraphCost:
@@ -65,7 +63,7 @@ def measure_graph(path: Path, axes: Mapping[str, int]) -> GraphCost:
         if node.op_type not in VIEWS:
             written += sum(sizes[name] for name in node.output if name)
             read += sum(sizes[name] for name in node.input if name and name not in weights)
-    return GraphCost(flops, sum(weights.values()), written + read, max(sizes.values()))
+    return GraphCost(flops, sum(weights.values()), written + read)
 
 
 def _load(path: Path, axes: Mapping[str, int]) -> onnx.ModelProto:

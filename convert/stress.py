@@ -43,7 +43,7 @@ def find_overflow(path: Path, spec: ComponentSpec, name: str, model: BaseModel) 
         name: its component, one of `STRESSED`.
         model: what it was exported from.
     """
-    peaks = _peaks(path, spec, name, model)
+    peaks = peaks_of_nodes(path, spec, name, model)
     overflows = ((node, peak) for node, peak in peaks.items() if peak > LARGEST)
     node, peak = next(overflows, ("", 0.0))
     if not node:
@@ -52,9 +52,30 @@ def find_overflow(path: Path, spec: ComponentSpec, name: str, model: BaseModel) 
     return f"{node} reaches {found} on stress inputs, and {LARGEST:.0f} is the most"
 
 
-def largest_magnitude(path: Path, spec: ComponentSpec, name: str, model: BaseModel) -> float:
-    """The largest magnitude of any value inside a graph on stress inputs."""
-    return max(_peaks(path, spec, name, model).values())
+def peaks_of_nodes(
+    path: Path, spec: ComponentSpec, name: str, model: BaseModel
+) -> dict[str, float]:
+    """The largest magnitude at each node of a graph, over all stress inputs.
+
+    The arguments are those of `find_overflow`.
+    """
+    fixed = fixed_axes(name, spec)
+    inputs = STRESSED[name](model, fixed.get("height", _SIDE), fixed.get("width", _SIDE)).numpy()
+    (tensor,) = spec.inputs
+    gauged = path.with_name(f"gauged-{path.name}")
+    try:
+        nodes = _write_gauged(path, gauged)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(gauged, options, ["CPUExecutionProvider"])
+        peaks = [
+            session.run([_PEAKS], {tensor.name: batch.astype(tensor.dtype)})[0]
+            for batch in _batches(inputs, fixed.get("batch", 1))
+        ]
+    finally:
+        gauged.unlink(missing_ok=True)
+    largest = np.nan_to_num(np.stack(peaks), nan=math.inf, posinf=math.inf).max(axis=0)
+    return dict(zip(nodes, largest.tolist(), strict=True))
 
 
 def stress_latents(model: BaseModel, height: int, width: int) -> torch.Tensor:
@@ -91,27 +112,6 @@ STRESSED: Final[Mapping[str, Callable[[BaseModel, int, int], torch.Tensor]]] = {
 def _checkerboard(shape: tuple[int, int, int]) -> torch.Tensor:
     rows, columns = torch.arange(shape[1])[:, None], torch.arange(shape[2])[None]
     return (1.0 - 2.0 * ((rows + columns) % 2)).expand(shape)
-
-
-def _peaks(path: Path, spec: ComponentSpec, name: str, model: BaseModel) -> dict[str, float]:
-    """The largest magnitude at each node, over all stress inputs."""
-    fixed = fixed_axes(name, spec)
-    inputs = STRESSED[name](model, fixed.get("height", _SIDE), fixed.get("width", _SIDE)).numpy()
-    (tensor,) = spec.inputs
-    gauged = path.with_name(f"gauged-{path.name}")
-    try:
-        nodes = _write_gauged(path, gauged)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(gauged, options, ["CPUExecutionProvider"])
-        peaks = [
-            session.run([_PEAKS], {tensor.name: batch.astype(tensor.dtype)})[0]
-            for batch in _batches(inputs, fixed.get("batch", 1))
-        ]
-    finally:
-        gauged.unlink(missing_ok=True)
-    largest = np.nan_to_num(np.stack(peaks), nan=math.inf, posinf=math.inf).max(axis=0)
-    return dict(zip(nodes, largest.tolist(), strict=True))
 
 
 def _batches(inputs: Array, size: int) -> Iterator[Array]:

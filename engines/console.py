@@ -51,7 +51,8 @@ def run_program(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     try:
         with _termination_raises():
-            result = options.command(options)
+            command: Command = options.command
+            result = command(options)
         _print(json.dumps(result.value) if options.json else result.text)
     except UserError as error:
         if options.json:

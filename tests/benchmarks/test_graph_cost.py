@@ -102,7 +102,6 @@ def test_nodes_by_hand(tmp_path: Path) -> None:
         flops=conv + gemm,
         weight_bytes=2 * 108 + 2 * 30 + 8 * 2,
         activation_bytes=moved,
-        largest_tensor_bytes=2 * 6 * 49,
     )
 
 
