@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ROOT / "docs" / "commands.md"
-MAX_LINES = 420
+MAX_LINES = 400
 PROGRAMS = ("convert", "runtime")
 
 
