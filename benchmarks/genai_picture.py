@@ -1,4 +1,4 @@
-"""One picture with OpenVINO GenAI, from the graphs of a bundle; for `benchmarks.cpu_peers`.
+"""One picture with OpenVINO GenAI, from the graphs of a bundle; for `benchmarks.full_size`.
 
 It runs in an environment of its own, beside ours:
 

@@ -52,6 +52,12 @@ def time_in_turns(
     Turns (A B A B …) let a drift of the machine's speed fall on all of them alike; quote ratios of
     the medians.
 
+    Args:
+        commands: by the names of who runs.
+        runs: of each, timed.
+        warmups: of each, not timed.
+        environment: variables beside this process's own.
+
     Raises:
         subprocess.CalledProcessError: a command failed; what it wrote to stderr was shown.
     """

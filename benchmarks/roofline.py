@@ -59,6 +59,12 @@ def bound_seconds(cost: PictureCost, steps: int, tflops: float, gb_per_second: f
 
     Williams, Waterman and Patterson 2009, "Roofline": time is at least operations over the peak
     rate of operations, and bytes over the peak rate of bytes.
+
+    Args:
+        cost: of one call of each graph.
+        steps: calls of the UNet.
+        tflops: 10^12 operations a second.
+        gb_per_second: 10^9 bytes a second.
     """
 
     def graph(each: GraphCost) -> float:

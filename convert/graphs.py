@@ -179,7 +179,14 @@ GRAPHS: Final[dict[str, GraphKind]] = {
 def example_inputs(
     component: str, config: dict[str, Any], dtype: torch.dtype, fixed: Mapping[str, int]
 ) -> tuple[torch.Tensor, ...]:
-    """Inputs to trace a component with; `fixed` has the sizes of the axes that are not dynamic."""
+    """Inputs to trace a component with.
+
+    Args:
+        component: one of `GRAPHS`.
+        config: of its network.
+        dtype: of its weights.
+        fixed: the sizes of the axes that are not dynamic, by the layout's names.
+    """
     return GRAPHS[component].example(config, dtype, {**_TRACED, **fixed})
 
 

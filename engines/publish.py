@@ -156,7 +156,16 @@ def _is_at(place: Path, descriptor: int) -> bool:
 
 
 def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
-    """Say before any work is done whether `target` may be written; see `publish_directory`."""
+    """Say before any work is done whether `target` may be written.
+
+    Args:
+        target: as in `publish_directory`.
+        force: likewise.
+        marker: likewise.
+
+    Raises:
+        OutputError: it may not.
+    """
     with _writing(target):
         if not target.exists():
             return

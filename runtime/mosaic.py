@@ -26,7 +26,15 @@ def default_columns(count: int) -> int:
 def sheet_size(
     columns: int, rows: int, width: int, height: int, *, labelled: bool
 ) -> tuple[int, int]:
-    """The width and height of a sheet of cells of this size, at most."""
+    """The width and height of a sheet, at most, in pixels.
+
+    Args:
+        columns: of cells.
+        rows: of cells.
+        width: of a cell, in pixels.
+        height: likewise.
+        labelled: whether its axes have labels.
+    """
     labels = width if labelled else 0
     return columns * (width + GAP) - GAP + labels, rows * (height + GAP) - GAP + labels
 

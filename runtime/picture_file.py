@@ -58,7 +58,13 @@ def encode(picture: Picture, kind: str = "PNG", quality: int = QUALITY) -> bytes
 
 
 def encode_sheet(pixels: Pixels, kind: str, quality: int, parameters: str) -> bytes:
-    """Several pictures in one, uint8 [H, W, 3], as a file with the webui's text.
+    """Several pictures in one as a file.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        kind: one of `FORMATS`.
+        quality: of JPEG and WebP, 1 to 100.
+        parameters: the webui's text.
 
     Raises:
         SettingError: the text is too long for the format's metadata.

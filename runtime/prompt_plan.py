@@ -152,7 +152,15 @@ class PromptPlanner:
         clip_skip: int,
         steps_before: int = 0,
     ) -> PromptPlan:
-        """The plan of a picture's prompts, for one pass; the arguments are as in `read_prompts`.
+        """The plan of a picture's prompts, for one pass.
+
+        Args:
+            prompt: as in `read_prompts`.
+            negative: likewise.
+            steps: likewise.
+            guidance: likewise.
+            clip_skip: as in `plan_prompts`.
+            steps_before: as in `read_prompts`.
 
         Raises:
             SettingError: as `read_prompts` and `plan_prompts`.

@@ -155,7 +155,14 @@ def lay_over(ground: Noise, noise: Noise) -> Noise:
 
 
 def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int) -> list[str]:
-    """What is wrong with the settings of `count` pictures from `seed` on."""
+    """What is wrong with the settings of several pictures.
+
+    Args:
+        settings: how their seeds become noise.
+        seed: of the first one.
+        count: how many there are; see `runtime.request.Request` for their seeds.
+        downscale: pixels per latent along one side.
+    """
     faults = []
     if settings.source not in SOURCES:
         faults.append(f"no noise {settings.source!r}: choose {' or '.join(SOURCES)}")

@@ -22,6 +22,11 @@ class ClipTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        """Take over a tokenizer, which then neither pads nor cuts.
+
+        Raises:
+            BundleError: it is not CLIP's.
+        """
         padding = tokenizer.padding
         start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
         if padding is None or start is None or end is None:

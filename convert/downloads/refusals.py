@@ -47,7 +47,15 @@ def refused(
 def not_a_file(
     kind: Kind, asked: Address, site: Site | None, token: str | None, body: bytes
 ) -> InputError:
-    """The error for a page, message or foreign data that came with status 200."""
+    """The error for a page, message or foreign data that came with status 200.
+
+    Args:
+        kind: what came.
+        asked: for what.
+        site: the known site of `asked`, or None.
+        token: the token that was sent to `asked`, or None; the error never shows it.
+        body: the beginning of what came, quoted if it is a JSON message.
+    """
     if kind is Kind.UNKNOWN:
         fault = "data that is neither safetensors nor a checkpoint" if body else "nothing"
         return InputError(f"{asked.shown} delivers {fault}. Check the URL.")

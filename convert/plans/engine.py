@@ -143,6 +143,13 @@ def add_profiles(
 ) -> None:
     """Add every profile.
 
+    Args:
+        builder: makes TensorRT's own.
+        config: what they are added to.
+        profiles: the ranges.
+        component: whose, for the error.
+        errors: what TensorRT has logged by then.
+
     Raises:
         BackendError: TensorRT refuses one; the error has its ranges.
     """

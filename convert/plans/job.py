@@ -172,7 +172,14 @@ def find_changed_plans(directory: Path, plans: PlanSet, *, progress: bool) -> di
 
 
 def describe_plan(job: BuildJob, component: str, file: Path, sha256: str) -> Plan:
-    """What plans.json says of a plan that was built."""
+    """What plans.json says of a plan that was built.
+
+    Args:
+        job: which it belongs to.
+        component: whose plan it is.
+        file: where it was written.
+        sha256: of its bytes.
+    """
     return Plan(
         file=file.name,
         size=file.stat().st_size,

@@ -18,7 +18,14 @@ STRONGLY_TYPED: Final = 0
 def parse_graph(
     library: TensorRt, builder: Builder, logger: Any, graph: Path, component: str
 ) -> INetworkDefinition:
-    """The network of the graph, strongly typed.
+    """The network of a graph, strongly typed.
+
+    Args:
+        library: TensorRT's module.
+        builder: makes the network.
+        logger: TensorRT's.
+        graph: the ONNX file, with its weights beside it.
+        component: whose it is, for the error.
 
     Raises:
         BackendError: TensorRT cannot take a node; the error names it.

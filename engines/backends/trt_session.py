@@ -28,7 +28,15 @@ class TrtSession(Session):
         spec: ComponentSpec,
         on_close: Callable[[], None],
     ) -> None:
-        """Run `engine`, which the session then owns; `on_close` is called once, at the end."""
+        """Run one plan.
+
+        Args:
+            machine: what the sessions share.
+            engine: the plan, which the session then owns.
+            component: whose it is.
+            spec: its entry in the manifest.
+            on_close: called once, at the end.
+        """
         super().__init__(spec)
         self._machine = machine
         self._engine = engine

@@ -103,6 +103,12 @@ def trained_timesteps(
 
     With as many steps as training had, `leading` may begin one beyond its last timestep.
 
+    Args:
+        sampler: its name, for the error.
+        noise_schedule: the model's.
+        schedule: a spacing, or `model`.
+        steps: how many.
+
     Raises:
         SettingError: the schedule is a sequence of sigmas.
     """

@@ -55,7 +55,14 @@ class Churn:
 def churn(
     grid: Grid, noise_schedule: NoiseSchedule, stochasticity: Stochasticity, first_step: int
 ) -> Churn:
-    """Raise the sigmas of a run that has the grid's steps from `first_step` on."""
+    """Raise the sigmas of a run: Karras et al. 2022, algorithm 2.
+
+    Args:
+        grid: the steps, without churn.
+        noise_schedule: the model's, which gives the timesteps of the raised sigmas.
+        stochasticity: s_churn, which the run's steps share, s_tmin, s_tmax and s_noise.
+        first_step: where the run starts.
+    """
     amount = min(stochasticity.s_churn / (grid.steps - first_step), math.sqrt(2) - 1)
     before = grid.sigmas[:-1]
     highest = math.inf if stochasticity.s_tmax is None else stochasticity.s_tmax

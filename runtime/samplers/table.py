@@ -105,7 +105,15 @@ def table_from_rows(
     initial_noise_scale: float,
     first_noise: float = 0.0,
 ) -> Table:
-    """Stack rows to a table."""
+    """Stack rows to a table.
+
+    Args:
+        sampler: its name in the catalogue.
+        schedule: the name of its schedule.
+        rows: in the order of the calls, at least one.
+        initial_noise_scale: of the table.
+        first_noise: of the table.
+    """
     return Table(
         sampler=sampler,
         schedule=schedule,
