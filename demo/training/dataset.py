@@ -11,8 +11,8 @@ import numpy.typing as npt
 from demo.training import effects
 from demo.training.captions import Effect, write_caption
 from demo.training.drawing import draw_portrait
-from demo.training.files import new_folder
 from demo.training.subject import pick, sample_subject
+from engines.publish import publish_directory
 
 KINDS = ("base", "lines", "cracked", "glow", "offset")
 CHUNK = 50
@@ -69,7 +69,8 @@ def _draw_chunk(job: tuple[int, str, int]) -> tuple[Pixels, Pixels, list[str]]:
 
 def make_sets(folder: Path, counts: dict[str, int], processes: int) -> None:
     """Draw every kind into `folder`; one seed a chunk, so the result is the same each time."""
-    with new_folder(folder) as out, multiprocessing.get_context("spawn").Pool(processes) as pool:
+    publication = publish_directory(folder, force=True, marker=f"{KINDS[0]}.npy")
+    with publication as out, multiprocessing.get_context("spawn").Pool(processes) as pool:
         for index, kind in enumerate(KINDS):
             total = counts[kind]
             jobs = [

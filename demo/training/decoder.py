@@ -8,9 +8,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from demo.training.dataset import load_set
-from demo.training.files import new_folder
 from demo.training.loop import Plan, fit
 from demo.training.vae import SCALING, SHARES, Crops, reconstruction_loss
+from engines.publish import publish_directory
 
 CELL = 8
 WINDOW = 10
@@ -47,5 +47,5 @@ def tune_decoder(work: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
 
     trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     fit(trained, loss_at, plan, checkpoint)
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="config.json") as folder:
         vae.save_pretrained(folder)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from demo.training.files import new_file
+from engines.publish import publish_file
 
 UNET_BLOCKS = ("Transformer2DModel",)
 TEXT_BLOCKS = ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
@@ -77,7 +77,7 @@ def save_lora(modules: list[LoraModule], path: Path, metadata: Mapping[str, obje
         tensors[f"{module.name}.lora_down.weight"] = _half(module.down.weight)
         tensors[f"{module.name}.lora_up.weight"] = _half(module.up.weight)
         tensors[f"{module.name}.alpha"] = torch.tensor(module.alpha, dtype=torch.float16)
-    with new_file(path) as temporary:
+    with publish_file(path) as temporary:
         save_file(tensors, temporary, {key: str(value) for key, value in metadata.items()})
 
 

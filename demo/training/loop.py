@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo.training.files import new_file
+from engines.publish import publish_file
 
 log = logging.getLogger(__name__)
 REPORT_EVERY = 50
@@ -114,7 +114,7 @@ class _State:
             "optimiser": self.optimiser.state_dict(),
             "generator": torch.get_rng_state(),
         }
-        with new_file(path) as temporary:
+        with publish_file(path) as temporary:
             torch.save(content, temporary)
 
     def restore(self, path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from demo.training.files import new_file, new_folder
+from engines.publish import publish_directory, publish_file
 
 
 def pack(base: Path, vae: Path, tokenizer: Path, loras: list[Path], out: Path) -> None:
@@ -16,7 +16,7 @@ def pack(base: Path, vae: Path, tokenizer: Path, loras: list[Path], out: Path) -
     pipeline = StableDiffusionPipeline.from_pretrained(
         base, vae=AutoencoderKL.from_pretrained(vae), safety_checker=None
     )
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="base/model_index.json") as folder:
         pipeline.to(torch.float16).save_pretrained(folder / "base")
         shutil.copytree(tokenizer, folder / "base" / "tokenizer", dirs_exist_ok=True)
         for config in (folder / "base").rglob("*.json"):
@@ -36,7 +36,7 @@ def name_as_published(base: Path) -> None:
     weights = base / "text_encoder" / "model.safetensors"
     tensors = load_file(weights)
     renamed = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
-    with new_file(weights) as temporary:
+    with publish_file(weights) as temporary:
         save_file(renamed, temporary, {"format": "pt"})
     config = base / "scheduler" / "scheduler_config.json"
     content = json.loads(config.read_text())
@@ -46,10 +46,11 @@ def name_as_published(base: Path) -> None:
 
 def install(packed: Path, out: Path) -> None:
     """Replace `out/base`, `out/loras` and `out/grid.png` by the packed ones."""
-    for name in ("base", "loras"):
-        with new_folder(out / name) as folder:
+    a_lora = next((packed / "loras").iterdir()).name
+    for name, marker in (("base", "model_index.json"), ("loras", a_lora)):
+        with publish_directory(out / name, force=True, marker=marker) as folder:
             shutil.copytree(packed / name, folder, dirs_exist_ok=True)
-    with new_file(out / "grid.png") as temporary:
+    with publish_file(out / "grid.png") as temporary:
         shutil.copy(packed / "grid.png", temporary)
 
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
-from demo.training.files import new_file
+from engines.publish import publish_file
 
 PROMPTS = (
     "portrait of a woman, {}blue skin, red background, long blonde hair",
@@ -89,8 +89,8 @@ def draw_sheet(demo: Path, out: Path, steps: int = STEPS) -> None:
         pipeline = fused_pipeline(demo, row.cracked, row.offset)
         for column, picture in enumerate(draw_row(pipeline, row.words, steps=steps)):
             sheet.paste(Image.fromarray(picture), (column * CELL, number * CELL))
-    with new_file(out) as temporary:
+    with publish_file(out) as temporary:
         few = sheet.quantize(256)
         sheet.quantize(palette=few, dither=Image.Dither.FLOYDSTEINBERG).save(
-            temporary, optimize=True
+            temporary, "PNG", optimize=True
         )

@@ -14,9 +14,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo.training.dataset import KINDS, load_captions
-from demo.training.files import new_folder
 from demo.training.loop import Plan, fit
 from demo.training.tokenizer import save_tokenizer
+from engines.publish import publish_directory
 
 WIDTH = 96
 LENGTH = 77
@@ -78,7 +78,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def reuse_text(start: Path, out: Path) -> None:
     """Take the trained text encoder and tokenizer of another pipeline."""
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="text_encoder/config.json") as folder:
         for part in ("text_encoder", "tokenizer"):
             shutil.copytree(start / part, folder / part)
 
@@ -87,7 +87,7 @@ def train_text(data: Path, out: Path, plan: Plan, checkpoint: Path) -> None:
     """Train on the captions of every kind; save `text_encoder` and `tokenizer` folders."""
     torch.manual_seed(3)
     captions = [caption for kind in KINDS for caption in load_captions(data, kind)]
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="text_encoder/config.json") as folder:
         tokenizer = save_tokenizer(captions, folder / "tokenizer")
         labels = label(captions, min(RARE, len(captions) // 10))
         ids = tokenize(tokenizer, captions)

@@ -10,9 +10,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from demo.training.dataset import load_captions
 from demo.training.diffusion import SCHEDULE, noise_loss, signal_shares
-from demo.training.files import new_folder
 from demo.training.loop import Plan, fit
 from demo.training.text import WIDTH, tokenize
+from engines.publish import publish_directory
 
 CHANNELS = (64, 96, 96, 96)
 HEADS = 4
@@ -91,5 +91,5 @@ def train_unet(work: Path, out: Path, plan: Plan, checkpoint: Path, start: Path 
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="model_index.json") as folder:
         pipeline.save_pretrained(folder)

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from demo.training.dataset import KINDS, PictureSet, load_set
-from demo.training.files import new_folder
 from demo.training.loop import Plan, fit
+from engines.publish import publish_directory
 
 SCALING = 0.18215
 CHANNELS = (16, 32, 64, 96)
@@ -161,7 +161,7 @@ def train_vae(data: Path, out: Path, plan: Plan, checkpoint: Path, start: Path |
     fit(list(vae.parameters()), loss_at, plan, checkpoint)
     vae.eval()
     whiten(vae, [to_float(sets[kind].pictures[:60]) for kind in SHARES])
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker="config.json") as folder:
         vae.save_pretrained(folder)
 
 
@@ -186,7 +186,7 @@ def whiten(vae: AutoencoderKL, samples: Iterable[Tensor]) -> None:
 def encode_sets(vae_folder: Path, data: Path, out: Path) -> None:
     """Encode every kind to `out/<kind>.npy`: scaled latent means, float32 [N,4,16,16]."""
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
-    with new_folder(out) as folder:
+    with publish_directory(out, force=True, marker=f"{KINDS[0]}.npy") as folder:
         for kind in KINDS:
             pictures = load_set(data, kind).pictures
             parts = []
