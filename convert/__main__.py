@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from convert.commands import build, export, fuse, inspect, pipeline, verify
+from convert.commands import build, chain, export, fuse, inspect, verify
 from engines import __version__
 from engines.console import run_program
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="convert", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (fuse, export, verify, build, pipeline, inspect):
+    for module in (fuse, export, verify, build, chain, inspect):
         module.add_parser(commands)
     return parser
 
