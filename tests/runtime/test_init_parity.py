@@ -1,133 +1,21 @@
-"""Pictures that start from pictures are those of diffusers: img2img, inpainting, hires fix.
-
-The reference is diffusers on the fused demo model, in float32 on the CPU.
-"""
+"""Pictures that start from pictures are those of diffusers: img2img, inpainting, hires fix."""
 
 import dataclasses
-from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from runtime.hires import HiresSettings
-from runtime.init_settings import InitSettings, MaskSettings
-from runtime.picture import Pixels
+from runtime.init_settings import InitSettings
 from runtime.pipeline import Pipeline
-from runtime.request import Request
 from runtime.resize import CROP
-from runtime.source_picture import SourcePicture
-from tests.runtime.test_parity import EXACT_DB, psnr
+from tests.runtime.against_diffusers import EXACT_DB, OURS, REQUEST, SIZE, Reference, make, psnr
+from tests.runtime.drawings import HALF, SMALL, inpaint, mask_of, photo_of, source_of
 
 # torch's tensors meet numpy 2 inside diffusers' scheduler.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-PROMPT = "cracked skin, portrait of a woman, green skin, short hair"
-NEGATIVE = "beard, smooth skin"
-SIZE = (120, 104)
-REQUEST = Request(PROMPT, NEGATIVE, seed=21, steps=10, cfg=4.0, width=SIZE[0], height=SIZE[1])
-SCHEDULERS = {
-    "DPM++ 2M": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "DDIM": ("DDIMScheduler", {"clip_sample": False}),
-    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
-    "Heun": ("HeunDiscreteScheduler", {}),
-}
-
-OURS = {name: SCHEDULERS[name][0] for name in ("Euler a", "Heun")}
-"""By the webui's names these would follow its schedules instead of the model's own."""
-
-
-def photo_of(width: int, height: int) -> Image.Image:
-    """A face of sorts: the model's VAE must make something of it."""
-    image = Image.new("RGB", (width, height), (70, 110, 160))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((width // 4, height // 6, width * 3 // 4, height * 5 // 6), (180, 140, 110))
-    draw.ellipse((width * 3 // 8, height // 3, width * 7 // 16, height * 2 // 5), (30, 20, 20))
-    draw.ellipse((width * 9 // 16, height // 3, width * 5 // 8, height * 2 // 5), (30, 20, 20))
-    draw.line((width * 3 // 8, height * 2 // 3, width * 5 // 8, height * 2 // 3), (90, 30, 30), 3)
-    return image
-
-
-def mask_of(width: int, height: int, box: tuple[float, float, float, float]) -> Image.Image:
-    mask = Image.new("L", (width, height))
-    left, top, right, bottom = box
-    place = (left * width, top * height, right * width, bottom * height)
-    ImageDraw.Draw(mask).ellipse(place, 255)
-    return mask
-
-
-HALF = (0.5, 0.1, 0.95, 0.9)
-SMALL = (0.52, 0.25, 0.68, 0.45)
-
-
-def source_of(image: Image.Image) -> SourcePicture:
-    return SourcePicture.of(np.asarray(image))
-
-
-class Reference:
-    """diffusers' pipelines on one set of networks."""
-
-    def __init__(self, model: Path) -> None:
-        self._model = model
-
-    @cached_property
-    def networks(self) -> Any:
-        """A pipeline that holds them."""
-        from diffusers import StableDiffusionPipeline
-
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            self._model, dtype=torch.float32, safety_checker=None
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def run(self, kind: str, sampler: str, request: Request, **options: Any) -> Any:
-        """What the pipeline `kind` returns as its first picture."""
-        import diffusers
-
-        scheduler, config = SCHEDULERS[sampler]
-        networks = self.networks
-        pipeline = getattr(diffusers, kind)(
-            **{name: part for name, part in networks.components.items() if name != "scheduler"},
-            scheduler=getattr(diffusers, scheduler).from_config(
-                networks.scheduler.config, **config
-            ),
-            requires_safety_checker=False,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        assert request.seed is not None
-        result = pipeline(
-            request.prompt,
-            negative_prompt=request.negative,
-            guidance_scale=request.cfg,
-            generator=torch.Generator().manual_seed(request.seed),
-            **{"num_inference_steps": request.steps, **options},
-        )
-        return result.images[0]
-
-
-@pytest.fixture(scope="module")
-def reference(fused_demo: Path) -> Iterator[Reference]:
-    """On one thread: for a model this small, threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Reference(fused_demo)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def exact(demo_bundle_fp32: Path) -> Iterator[Pipeline]:
-    with Pipeline.open(demo_bundle_fp32, "cpu") as pipeline:
-        yield pipeline
-
-
-def make(pipeline: Pipeline, request: Request) -> Pixels:
-    (picture,) = pipeline.generate(pipeline.settle([request]))
-    return picture.pixels
 
 
 @pytest.mark.parametrize(
@@ -142,13 +30,6 @@ def test_img2img(exact: Pipeline, reference: Reference, sampler: str, strength: 
         "StableDiffusionImg2ImgPipeline", sampler, request, image=photo, strength=strength
     )
     assert psnr(make(exact, request), np.asarray(wanted)) >= EXACT_DB
-
-
-def inpaint(photo: Image.Image, mask: Image.Image, **options: Any) -> InitSettings:
-    strength = options.pop("strength")
-    return InitSettings(
-        source_of(photo), strength, mask=MaskSettings(source_of(mask), blur=0, **options)
-    )
 
 
 @pytest.mark.parametrize(

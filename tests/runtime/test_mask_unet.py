@@ -22,19 +22,8 @@ from engines.manifest import FileEntry, write_manifest
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings
 from runtime.pipeline import Pipeline
-from tests.runtime.test_init_parity import (
-    HALF,
-    OURS,
-    REQUEST,
-    SIZE,
-    Reference,
-    inpaint,
-    make,
-    mask_of,
-    photo_of,
-    source_of,
-)
-from tests.runtime.test_parity import EXACT_DB, psnr
+from tests.runtime.against_diffusers import EXACT_DB, OURS, REQUEST, SIZE, Reference, make, psnr
+from tests.runtime.drawings import HALF, inpaint, mask_of, photo_of, source_of
 
 # torch's tensors meet numpy 2 inside diffusers' scheduler.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -98,9 +87,7 @@ def pipeline(mask_bundle: Path) -> Iterator[Pipeline]:
 
 
 @pytest.fixture(scope="module")
-def reference(fused_demo: Path) -> Iterator[Reference]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def reference(fused_demo: Path, one_thread: None) -> Reference:
     made = Reference(fused_demo)
     unet = made.networks.unet
     convolution = unet.conv_in
@@ -108,8 +95,7 @@ def reference(fused_demo: Path) -> Iterator[Reference]:
     unet.conv_in.weight.data = torch.from_numpy(_widened(convolution.weight.detach().numpy()))
     unet.conv_in.bias = convolution.bias
     unet.register_to_config(in_channels=CHANNELS)
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 @pytest.mark.parametrize(("sampler", "strength"), [("Euler a", 0.6), ("DPM++ 2M", 1.0)])

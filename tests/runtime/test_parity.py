@@ -1,28 +1,26 @@
 """The same prompt, seed and settings give the same picture here and in diffusers.
 
-The reference is diffusers' StableDiffusionPipeline on the fused demo model, in float32 on the CPU.
 The second half of the file makes mistakes on purpose and sees that each one fails the first half.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from runtime.conditioning import Conditioning
 from runtime.noise import TorchCpuNoise
-from runtime.picture import PictureDecoder, Pixels
+from runtime.picture import PictureDecoder
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
+from tests.runtime.against_diffusers import EXACT_DB, Reference, psnr
 
 PROMPT = "glowing cracked skin, cyan glow, portrait of a woman, blue skin, long blonde hair"
 NEGATIVE = "beard, red background, smooth skin"
@@ -33,80 +31,8 @@ SAMPLERS = ("DPM++ 2M Karras", "DDIM")
 # torch's tensors meet numpy 2 inside diffusers' scheduler.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-EXACT_DB = 60.0
-"""Float32 rounding alone gives about 88 dB; the smallest mistake below gives 52."""
 BFLOAT16_DB = 30.0
 """Half precision changes no more than this; what it can hide, the exact comparison shows."""
-
-
-def psnr(first: Pixels, second: Pixels) -> float:
-    """The peak signal-to-noise ratio of two pictures in decibels; infinite where they are equal."""
-    error = np.mean((first.astype(np.float64) - second.astype(np.float64)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
-class Reference:
-    """diffusers' pipeline, remembering its pictures."""
-
-    def __init__(self, model: Path) -> None:
-        self._model = model
-        self._pictures: dict[Request, Pixels] = {}
-
-    @cached_property
-    def _pipeline(self) -> Any:
-        from diffusers import StableDiffusionPipeline
-
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            self._model, dtype=torch.float32, safety_checker=None
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    @cached_property
-    def _schedulers(self) -> dict[str, Any]:
-        from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-
-        config = self._pipeline.scheduler.config
-        return {
-            "DPM++ 2M Karras": DPMSolverMultistepScheduler.from_config(
-                config, use_karras_sigmas=True
-            ),
-            "DDIM": DDIMScheduler.from_config(config, clip_sample=False),
-        }
-
-    def picture(self, request: Request) -> Pixels:
-        """The picture that diffusers makes of a request whose settings are all given."""
-        if request not in self._pictures:
-            assert request.seed is not None
-            assert request.sampler is not None
-            self._pipeline.scheduler = self._schedulers[request.sampler]
-            result = self._pipeline(
-                request.prompt,
-                negative_prompt=request.negative,
-                num_inference_steps=request.steps,
-                guidance_scale=request.cfg,
-                width=request.width,
-                height=request.height,
-                generator=torch.Generator().manual_seed(request.seed),
-            )
-            self._pictures[request] = np.asarray(result.images[0])
-        return self._pictures[request]
-
-
-@pytest.fixture(scope="module")
-def reference(fused_demo: Path) -> Iterator[Reference]:
-    """On one thread: for a model this small, threads cost more than they bring."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Reference(fused_demo)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def exact(demo_bundle_fp32: Path) -> Iterator[Pipeline]:
-    """The float32 bundle on ONNX Runtime's CPU provider."""
-    with Pipeline.open(demo_bundle_fp32, "cpu") as pipeline:
-        yield pipeline
 
 
 def _make(pipeline: Pipeline, *requests: Request) -> list[Picture]:

@@ -4,8 +4,7 @@ diffusers knows neither, but lets a callback exchange the embeddings between two
 several prompts is written out here over its UNet and scheduler.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from runtime.pipeline import Pipeline
 from runtime.request import Request
-from tests.runtime.test_parity import EXACT_DB, psnr
+from tests.runtime.against_diffusers import EXACT_DB, Reference, make, psnr
 
 FIRST, SECOND = "portrait of a woman, blue skin", "cracked skin, orange glow"
 NEGATIVE = "beard, smooth skin"
@@ -26,32 +25,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 @pytest.fixture(scope="module")
-def theirs(fused_demo: Path) -> Iterator[Any]:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+def theirs(reference: Reference) -> Any:
+    from diffusers import DDIMScheduler
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(
-        fused_demo, dtype=torch.float32, safety_checker=None
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = reference.networks
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
-    yield pipeline
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def ours(demo_bundle_fp32: Path) -> Iterator[Pipeline]:
-    with Pipeline.open(demo_bundle_fp32, "cpu") as pipeline:
-        yield pipeline
+    return pipeline
 
 
 def _make(pipeline: Pipeline, prompt: str, cfg: float = CFG) -> NDArray[np.uint8]:
     request = Request(
         prompt, NEGATIVE, seed=SEED, steps=STEPS, cfg=cfg, sampler="DDIM", width=SIDE, height=SIDE
     )
-    (picture,) = pipeline.generate(pipeline.settle([request]))
-    return picture.pixels
+    return make(pipeline, request)
 
 
 def _embed(theirs: Any, *prompts: str) -> torch.Tensor:
@@ -72,7 +58,7 @@ def _embed(theirs: Any, *prompts: str) -> torch.Tensor:
     ],
 )
 def test_a_prompt_that_changes_between_steps(
-    ours: Pipeline, theirs: Any, prompt: str, prompt_after: Callable[[int], str]
+    exact: Pipeline, theirs: Any, prompt: str, prompt_after: Callable[[int], str]
 ) -> None:
     """`prompt_after` gives the prompt of the step that follows so many steps."""
 
@@ -89,12 +75,12 @@ def test_a_prompt_that_changes_between_steps(
         generator=torch.Generator().manual_seed(SEED),
         callback_on_step_end=exchange,
     ).images[0]
-    assert psnr(_make(ours, prompt), np.asarray(wanted)) >= EXACT_DB
+    assert psnr(_make(exact, prompt), np.asarray(wanted)) >= EXACT_DB
 
 
-def test_one_step_earlier_or_later_shows(ours: Pipeline) -> None:
+def test_one_step_earlier_or_later_shows(exact: Pipeline) -> None:
     """Without this, the threshold could be so low that it says nothing."""
-    made = {when: _make(ours, f"[{FIRST}:{SECOND}:{when}]") for when in (2, 3, 4)}
+    made = {when: _make(exact, f"[{FIRST}:{SECOND}:{when}]") for when in (2, 3, 4)}
     assert psnr(made[3], made[2]) < EXACT_DB - 10
     assert psnr(made[3], made[4]) < EXACT_DB - 10
 
@@ -109,7 +95,7 @@ def test_one_step_earlier_or_later_shows(ours: Pipeline) -> None:
 )
 @torch.no_grad()
 def test_prompts_that_and_joins(
-    ours: Pipeline, theirs: Any, prompt: str, weights: tuple[float, float], cfg: float
+    exact: Pipeline, theirs: Any, prompt: str, weights: tuple[float, float], cfg: float
 ) -> None:
     texts = _embed(theirs, NEGATIVE, FIRST, SECOND)
     scheduler = theirs.scheduler
@@ -123,4 +109,4 @@ def test_prompts_that_and_joins(
         latents = scheduler.step(noise[None], timestep, latents)[0]
     decoded = theirs.vae.decode(latents / theirs.vae.config.scaling_factor)[0]
     (wanted,) = theirs.image_processor.postprocess(decoded, output_type="pil")
-    assert psnr(_make(ours, prompt, cfg), np.asarray(wanted)) >= EXACT_DB
+    assert psnr(_make(exact, prompt, cfg), np.asarray(wanted)) >= EXACT_DB

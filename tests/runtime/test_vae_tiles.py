@@ -16,7 +16,7 @@ from engines.bundle import open_bundle
 from engines.session import Session
 from runtime.encoder import to_sample
 from runtime.tiles import Values, run_tiled
-from tests.runtime.test_init_parity import photo_of
+from tests.runtime.drawings import photo_of
 
 TILE, OVERLAP = 16, 4
 """In latents: the demo's tiles in diffusers, a quarter of which overlaps."""
