@@ -17,9 +17,8 @@ from runtime.png import Picture
 from runtime.request import Request, settle
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
+from tests.runtime.examples import ORIGIN, SETTINGS, SMOOTH
 from tests.runtime.stand_ins import MANIFEST
-from tests.runtime.test_metadata import ORIGIN, SETTINGS
-from tests.runtime.test_picture_file import SMOOTH
 
 ELABORATE = Request(
     "a (cat:1.2)\nin a hat, ",

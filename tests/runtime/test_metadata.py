@@ -16,7 +16,6 @@ from runtime.guidance import GuidanceSettings
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
 from runtime.metadata import (
-    Origin,
     format_parameters,
     format_record,
     parse_parameters,
@@ -24,24 +23,10 @@ from runtime.metadata import (
 )
 from runtime.picture_file import read_record
 from runtime.png import Picture
-from runtime.request import Settings
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
 from runtime.source_picture import SourcePicture
-
-SETTINGS = Settings(
-    "cracked skin, a (cat:1.2)", "blurry", 42, 20, 7.0, "DPM++ 2M", "karras", 512, 768, 1
-)
-ORIGIN = Origin("cracked-skin", "0123456789abcdef" * 4, "cpu")
-PROMPTS = [
-    "a cat",
-    "",
-    "line one\nline two, with commas\n\nand: colons",
-    "Steps: 3, Sampler: none, Size: 1x1",
-    'with "quotes" and \\ backslash',
-    "café 中文 🙂",
-    "a, b,",
-]
+from tests.runtime.examples import ORIGIN, PROMPTS, SETTINGS
 
 
 def test_the_text_has_the_webuis_layout() -> None:

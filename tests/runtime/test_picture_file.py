@@ -20,9 +20,8 @@ from runtime.picture_file import (
     read_texts,
 )
 from runtime.png import Picture
-from tests.runtime.test_metadata import ORIGIN, PROMPTS, SETTINGS
+from tests.runtime.examples import ORIGIN, PROMPTS, SETTINGS, SMOOTH
 
-SMOOTH = np.linspace(0, 255, 96 * 64 * 3).reshape(64, 96, 3).astype(np.uint8)
 PICTURE = Picture(SMOOTH, SETTINGS, ORIGIN)
 
 

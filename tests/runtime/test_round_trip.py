@@ -27,8 +27,8 @@ from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import MAX_SEED, SOURCES, NoiseSettings
 from runtime.source_picture import SourcePicture
 from runtime.tiles import TILINGS
+from tests.runtime.examples import ORIGIN
 from tests.runtime.stand_ins import MANIFEST
-from tests.runtime.test_metadata import ORIGIN
 
 PICTURE = SourcePicture.of(np.zeros((64, 72, 3), np.uint8))
 MASK = SourcePicture.of(np.full((64, 72), 255, np.uint8))
