@@ -17,7 +17,6 @@ LATENT_UPSCALERS = {
 UPSCALERS = (*LATENT_UPSCALERS, *FILTERS)
 
 _LARGEST_SCALE = 8.0
-_MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,15 @@ def settle_hires(
     )
 
 
-def hires_faults(hires: HiresSettings, width: int, height: int) -> list[str]:
-    """What is wrong with settled settings after a first pass of a size in pixels."""
+def hires_faults(hires: HiresSettings, width: int, height: int, most_steps: int) -> list[str]:
+    """What is wrong with settled settings.
+
+    Args:
+        hires: from `settle_hires`.
+        width: of the first pass, in pixels.
+        height: likewise.
+        most_steps: that a schedule may have.
+    """
     faults = []
     if hires.scale and not 1 <= hires.scale <= _LARGEST_SCALE:
         faults.append(
@@ -86,11 +92,11 @@ def hires_faults(hires: HiresSettings, width: int, height: int) -> list[str]:
         faults.append(
             f"the hires strength {hires.strength:g} is not possible: choose above 0, at most 1"
         )
-    elif not 1 <= hires.steps <= hires.steps / hires.strength < _MOST_STEPS + 1:
+    elif not 1 <= hires.steps <= hires.steps / hires.strength < most_steps + 1:
         faults.append(
             f"{hires.steps} hires steps at strength {hires.strength:g} are not possible: they are "
             f"the last of {hires.steps / hires.strength:.6g}, choose so that these are 1 to "
-            f"{_MOST_STEPS}"
+            f"{most_steps}"
         )
     return faults
 

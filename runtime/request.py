@@ -250,7 +250,7 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
     if settings.init is not None:
         faults += init_faults(settings.init, settings.steps)
     if settings.hires is not None:
-        faults += hires_faults(settings.hires, settings.width, settings.height)
+        faults += hires_faults(settings.hires, settings.width, settings.height, MAX_STEPS)
         if settings.init is not None:
             faults.append("a picture that starts from another one has no hires pass: leave one out")
     return faults
