@@ -3,8 +3,8 @@
 import base64
 import binascii
 import hashlib
-import hmac
 from collections.abc import Mapping
+from hmac import compare_digest
 
 from runtime.server.faults import Fault, FaultError, Kind
 
@@ -57,7 +57,7 @@ class Authenticator:
         wanted = _digest(secret)
         found = None
         for name, digest in self._digests.items():
-            if hmac.compare_digest(wanted, digest) and user in (None, name):
+            if compare_digest(wanted, digest) and user in (None, name):
                 found = name
         return found
 

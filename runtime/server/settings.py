@@ -132,7 +132,7 @@ class ServerSettings:
     max_steps: Annotated[int, Option(_whole(1, 1000), "steps of one picture", "N")] = 150
     max_pixels: Annotated[
         int, Option(_whole(64 * 64, 2048 * 2048), "pixels of one picture that is made", "N")
-    ] = 1024 * 1024
+    ] = 768 * 768
     max_given_pixels: Annotated[
         int, Option(_whole(64 * 64, 2**26), "pixels of one picture that is given", "N")
     ] = 2048 * 2048

@@ -103,6 +103,7 @@ def test_from_its_start_to_a_drain(demo_bundle: Path) -> None:
         assert program.wait() == 0
     lines = [json.loads(line) for line in program.log]
     ids = {line["request_id"] for line in lines if line["message"].startswith("POST /v1/jobs")}
+    assert all(ids)
     assert {line["request_id"] for line in lines if "1 pictures, 60 rows" in line["message"]} <= ids
     assert all(line["client"] == "alice" for line in lines if line.get("path") == "/v1/jobs")
     assert "wonderland" not in program.text

@@ -112,7 +112,8 @@ def test_skip_ends_the_pictures_in_progress_only(api: Any, stub: Stub, address: 
         webuiapi.WebUIApi(baseurl=f"{address}/sdapi/v1").skip()
     thread.join(20)
     assert len(results[0].images) == 3
-    assert len(stub.backend.sessions[layout.UNET].batches) > 100
+    # the first two share calls, of which there would be a hundred, and the third has as many
+    assert 100 < len(stub.backend.sessions[layout.UNET].batches) < 150
 
 
 def test_interrupt_is_the_callers_own(stand_in_bundle: Bundle) -> None:
@@ -292,12 +293,15 @@ def test_noise_and_variations_reach_the_picture(stub: Stub) -> None:
         "subseed_strength": 0.25,
         "seed_resize_from_w": 128,
         "seed_resize_from_h": 128,
+        "sampler_name": "Euler a",
+        "scheduler": "Exponential",
         "override_settings": {"randn_source": "NV", "eta_noise_seed_delta": 31337},
         "send_images": True,
     }
     with stub.client() as client:
         answer = client.post("/sdapi/v1/txt2img", json=body).json()
         settings, _ = record_of(base64.b64decode(answer["images"][0]))
+        assert (settings.sampler, settings.schedule) == ("Euler a", "exponential")
         noise = settings.noise
         assert (noise.source, noise.subseed, noise.subseed_strength) == ("nv", 9, 0.25)
         assert (noise.from_width, noise.from_height, noise.eta_seed_delta) == (128, 128, 31337)

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from engines.bundle import Bundle
+from runtime.server import sse
 from tests.runtime.server.jobs import ended, record_of
 from tests.runtime.server.stub import Stub, live, wait_until
 
@@ -134,6 +135,23 @@ def test_a_deadline_ends_a_job_that_waits_and_one_that_runs(stand_in_bundle: Bun
         for job in jobs:
             seen = ended(client, job)
             assert (seen["state"], seen["error"]["kind"]) == ("failed", "deadline_exceeded")
+
+
+def test_a_job_may_ask_for_less_time_than_the_server_gives_but_not_for_more(
+    stand_in_bundle: Bundle,
+) -> None:
+    stub = Stub(stand_in_bundle, slots=1, deadline=0.3)
+    with stub.client() as client, stub.backend.held():
+        job = client.post("/v1/jobs", json={**BODY, "deadline": 1000}).json()
+        assert "within 0.3 seconds" in ended(client, job)["error"]["message"]
+
+
+def test_a_stream_that_is_silent_is_kept_alive(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "KEEP_ALIVE_SECONDS", 0.05)
+    with live(stub) as address, stub.backend.held(), httpx2.Client(base_url=address) as client:
+        path = client.post("/v1/jobs", json=BODY).headers["Location"]
+        with client.stream("GET", f"{path}/events") as events:
+            assert ": still here" in events.iter_lines()
 
 
 def test_results_are_kept_for_a_while(stand_in_bundle: Bundle) -> None:

@@ -1,9 +1,12 @@
 """Keys as Bearer tokens and Basic passwords."""
 
 import base64
+import contextlib
+import hmac
 
 import pytest
 
+from runtime.server import auth
 from runtime.server.auth import Authenticator
 from runtime.server.faults import FaultError
 
@@ -53,6 +56,24 @@ def test_nobody_else_comes_in(header: str | None) -> None:
     assert fault.status == 401
     assert fault.headers()["WWW-Authenticate"].startswith("Basic")
     assert "wonderland" not in fault.message
+
+
+@pytest.mark.parametrize("header", ["Bearer wonderland", "Bearer nobody", basic("bob:wonder")])
+def test_every_secret_is_compared_in_constant_time(
+    header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them, whichever it is, as digests of one length, by what takes no shortcut."""
+    authenticator = Authenticator(KEYS)
+    compared = []
+
+    def compare(first: bytes, second: bytes) -> bool:
+        compared.append((len(first), len(second)))
+        return hmac.compare_digest(first, second)
+
+    monkeypatch.setattr(auth, "compare_digest", compare)
+    with contextlib.suppress(FaultError):
+        authenticator.client(header, "10.0.0.1")
+    assert compared == [(32, 32)] * len(KEYS)
 
 
 def test_without_keys_callers_are_known_by_their_address() -> None:

@@ -257,6 +257,27 @@ def test_what_is_not_possible(stub: Stub, change: dict[str, Any], message: str) 
         assert message in answer.json()["detail"]
 
 
+def test_masks_of_another_size_and_of_grey_levels(stub: Stub) -> None:
+    """As in the webui: stretched to the picture's size, and all or nothing unless told."""
+    small = PAINTED[::2, ::2]
+    with stub.client() as client:
+        for rounded in (True, False):
+            body = {
+                "prompt": "a cat",
+                "init_images": [base64_of(PICTURE)],
+                "mask": base64_of(small),
+                "mask_round": rounded,
+            }
+            answer = client.post("/sdapi/v1/img2img", json=body)
+            assert answer.status_code == 200, answer.text
+            settings, _ = record_of(base64.b64decode(answer.json()["images"][0]))
+            assert settings.init is not None
+            assert settings.init.mask is not None
+            assert settings.init.mask.soft is not rounded
+            mask = settings.init.mask.picture
+            assert (mask.width, mask.height) == (SIDE, SIDE)
+
+
 def test_a_second_pass_of_its_own_kind_is_refused(stub: Stub) -> None:
     body = {"prompt": "a cat", "enable_hr": True, "hr_prompt": "a dog", "hr_sampler_name": "DDIM"}
     with stub.client() as client:

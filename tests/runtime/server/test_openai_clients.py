@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import httpx2
 import numpy as np
@@ -108,6 +108,19 @@ def test_parameters_of_openais_own_models_are_taken(client: openai.OpenAI) -> No
         assert (picture.format, picture.size) == ("WEBP", (64, 64))
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_compression_is_quality(client: openai.OpenAI, kind: Literal["jpeg", "webp"]) -> None:
+    sizes = []
+    for percent in (100, 50, 0):
+        made = client.images.generate(
+            prompt="a cat", output_format=kind, output_compression=percent, extra_body={"seed": 1}
+        )
+        assert made.data is not None
+        sizes.append(len(made.data[0].b64_json or ""))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0] / 2
+
+
 def test_a_picture_by_its_address(client: openai.OpenAI, keyed: Stub) -> None:
     """The address needs no key, and nothing but the address opens it."""
     made = client.images.generate(prompt="a cat", response_format="url", n=2)
@@ -137,7 +150,9 @@ def test_a_stream_that_is_left_takes_its_job_along(client: openai.OpenAI, keyed:
         with client.images.generate(prompt="a cat", stream=True):
             assert waiting.wait(5)
             assert len(keyed.service.jobs.unfinished()) == 1
-        wait_until(lambda: not keyed.service.jobs.unfinished())
+        cancelled = 'fracture_jobs_total{state="cancelled"} 1.0'
+        wait_until(lambda: cancelled in keyed.service.metrics.text().decode())
+        assert not keyed.service.jobs.unfinished()
 
 
 def test_models(client: openai.OpenAI) -> None:

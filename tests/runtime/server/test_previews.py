@@ -3,12 +3,15 @@
 import base64
 import io
 import json
+import threading
 
+import httpx2
 import openai
 from PIL import Image
 
+from engines import layout
 from tests.runtime.server.jobs import submit
-from tests.runtime.server.stub import Stub, live
+from tests.runtime.server.stub import Stub, live, wait_until
 
 
 def size_of(picture: str) -> tuple[int, int]:
@@ -35,6 +38,39 @@ def test_openai_streams_them(seeing: Stub) -> None:
     *partial, _ = events
     assert [event.type for event in partial] == ["image_generation.partial_image"] * 2
     assert size_of(partial[0].b64_json) == (8, 8)
+
+
+def test_they_are_spread_over_the_run(seeing: Stub) -> None:
+    """The only one comes when half of the rows are done."""
+    with live(seeing) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+        calls = seeing.backend.sessions[layout.UNET].batches
+        before = len(calls)
+        stream = client.images.generate(
+            prompt="a cat", stream=True, partial_images=1, extra_body={"steps": 150}
+        )
+        assert next(iter(stream)).type == "image_generation.partial_image"
+        assert len(calls) - before >= 75
+
+
+def test_the_webui_shows_them_unless_told_otherwise(seeing: Stub) -> None:
+    body = {"prompt": "a cat", "steps": 150, "width": 128}
+    with live(seeing) as address, httpx2.Client(base_url=f"{address}/sdapi/v1") as client:
+        making = threading.Thread(
+            target=httpx2.post, args=(f"{address}/sdapi/v1/txt2img",), kwargs={"json": body}
+        )
+        making.start()
+        shown: list[str] = []
+
+        def look() -> bool:
+            shown.append(client.get("/progress").json()["current_image"] or "")
+            return bool(shown[-1])
+
+        wait_until(look)
+        assert size_of(shown[-1]) == (16, 8)
+        silent = client.get("/progress", params={"skip_current_image": True}).json()
+        assert silent["current_image"] is None
+        assert silent["progress"] > 0
+        making.join(20)
 
 
 def test_a_bundle_without_a_map_says_so(stub: Stub) -> None:
