@@ -61,6 +61,7 @@ async def picture_events(
     """Pictures in progress, as many as were asked for at most, and the finished one."""
     shown, count = None, 0
     wanted = body.partial_images or 0
+    size = job.settings[0].width, job.settings[0].height
     told = facts_of(job, body)
     told["quality"] = told["quality"] or "auto"  # events have this, answers do not
     try:
@@ -77,7 +78,7 @@ async def picture_events(
                     {
                         "type": name,
                         "partial_image_index": count,
-                        "b64_json": await encode(shown or b"", body),
+                        "b64_json": await encode(shown or b"", body, size),
                         **told,
                     },
                 )
@@ -125,17 +126,20 @@ def facts_of(job: Job, body: CommonBody) -> dict[str, Json]:
     }
 
 
-async def encode(content: bytes, body: CommonBody) -> str:
-    """A picture file as base64, in the format that was asked for."""
+async def encode(content: bytes, body: CommonBody, size: tuple[int, int] | None = None) -> str:
+    """A PNG file as base64, in the format that was asked for, enlarged where a size is given."""
     form = body.output_format or "png"
-    if form != "png":
-        content = await run_in_threadpool(_convert, content, form, body.output_compression)
+    if form != "png" or size is not None:
+        content = await run_in_threadpool(_convert, content, form, body.output_compression, size)
     return base64.b64encode(content).decode()
 
 
-def _convert(content: bytes, form: str, compression: int | None) -> bytes:
+def _convert(
+    content: bytes, form: str, compression: int | None, size: tuple[int, int] | None
+) -> bytes:
     """As OpenAI has it, compression is the quality in percent, 100 where it is not given."""
     file = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as picture:
+    with Image.open(io.BytesIO(content)) as opened:
+        picture = opened if size is None else opened.resize(size)
         picture.save(file, form, quality=100 if compression is None else max(compression, 1))
     return file.getvalue()

@@ -37,7 +37,8 @@ def test_openai_streams_them(seeing: Stub) -> None:
         )
     *partial, _ = events
     assert [event.type for event in partial] == ["image_generation.partial_image"] * 2
-    assert size_of(partial[0].b64_json) == (8, 8)
+    assert size_of(partial[0].b64_json) == (64, 64)
+    assert partial[0].size == "64x64"
 
 
 def test_they_are_spread_over_the_run(seeing: Stub) -> None:
