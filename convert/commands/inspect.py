@@ -31,7 +31,7 @@ from engines.errors import InputError
 from engines.fields import FieldError, parse_fields
 from engines.identity import Json, sha256_file
 from engines.manifest import Manifest
-from engines.plans import find_plans
+from engines.plan_sets import find_plans
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -11,7 +11,8 @@ from engines.bundle import open_bundle
 from engines.console import Result
 from engines.errors import InputError
 from engines.identity import Json, tool_versions
-from engines.plans import FoundPlans, PlanSet, find_plans, read_plans
+from engines.plan_sets import FoundPlans, find_plans
+from engines.plans import PlanSet, read_plans
 
 PLAN_SUFFIX: Final = ".plan"
 

@@ -19,7 +19,8 @@ from engines.backends.trt_session import TrtSession
 from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu, probe_driver
 from engines.errors import BackendError, UserError
-from engines.plans import OpenPlans, build_command, open_plans, system_name, target_name
+from engines.plan_sets import OpenPlans, open_plans
+from engines.plans import build_command, system_name, target_name
 from engines.session import Session
 
 WEIGHT_STREAMING: Final = "weight_streaming"

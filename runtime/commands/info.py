@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engines.bundle import Bundle
     from engines.identity import Json
     from engines.manifest import ComponentSpec, Manifest
-    from engines.plans import FoundPlans
+    from engines.plan_sets import FoundPlans
 
 _NOT_VERIFIED = "  not verified; run: convert verify"
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> Result:
     from engines.backend import choose_backend, survey
     from engines.bundle import open_bundle
     from engines.errors import BackendError
-    from engines.plans import find_plans
+    from engines.plan_sets import find_plans
     from runtime.samplers.catalogue import SAMPLERS
 
     bundle = open_bundle(find_bundle(options.bundle))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from engines import layout
 from engines.bundle import Bundle, open_bundle
-from engines.plans import open_plans
+from engines.plan_sets import open_plans
 from tests.full_size.model import write_full_size_lora, write_full_size_model
 
 pytestmark = pytest.mark.full_size

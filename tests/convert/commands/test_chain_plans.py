@@ -9,7 +9,7 @@ import pytest
 
 from convert.__main__ import main
 from engines.bundle import open_bundle
-from engines.plans import find_plans, open_plans
+from engines.plan_sets import find_plans, open_plans
 
 pytest.importorskip("tensorrt_rtx")
 

@@ -15,7 +15,8 @@ from convert.plans.job import BuildJob, plan_build
 from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu
 from engines.errors import BackendError, MissingExtraError, SettingError
-from engines.plans import PlanSet, find_plans, open_plans
+from engines.plan_sets import find_plans, open_plans
+from engines.plans import PlanSet
 from tests.convert.plans.bundles import write_bundle
 
 STAND_IN = "tests.convert.plans.recording_tensorrt"

@@ -19,7 +19,7 @@ from engines import layout
 from engines.bundle import open_bundle
 from engines.errors import BundleError
 from engines.manifest import FileEntry, write_manifest
-from engines.plans import find_plans, open_plans
+from engines.plan_sets import find_plans, open_plans
 
 pytest.importorskip("tensorrt_rtx")
 

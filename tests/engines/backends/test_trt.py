@@ -18,7 +18,8 @@ from engines.backends.trt_machine import Library, Machine
 from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu
 from engines.errors import BackendError
-from engines.plans import open_plans, system_name
+from engines.plan_sets import open_plans
+from engines.plans import system_name
 from tests.engines.backends.stand_in_cuda import Status
 from tests.engines.backends.stand_in_plans import ANY_SIZE, DRIVER, StandInMachine, add_plans
 from tests.engines.backends.stand_in_tensorrt import working_size
