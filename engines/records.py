@@ -9,12 +9,15 @@ import json
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from engines.errors import UserError
 from engines.fields import FieldError, parse_fields, parse_json
 
-Content = TypeVar("Content")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Content = TypeVar("Content", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,7 @@ class RecordFile(Generic[Content]):
 
     def write(self, content: Content, path: Path) -> None:
         """Write `content` as indented JSON; the caller publishes the file or its directory."""
-        fields: Any = content
-        text = json.dumps(dataclasses.asdict(fields), indent=2, ensure_ascii=False)
+        text = json.dumps(dataclasses.asdict(content), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
 
     def read(self, path: Path) -> Content:
