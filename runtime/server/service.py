@@ -141,12 +141,20 @@ class Service:
         Raises:
             FaultError: the job failed or was cancelled.
         """
-        ended = asyncio.create_task(self._wait_for_end(job))
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            if job.status.ended:
+                loop.call_soon_threadsafe(over.set)
+
         gone = asyncio.create_task(_disconnection(http))
+        gone.add_done_callback(lambda _: over.set())
         try:
-            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+            with job.watching(wake):
+                if not job.status.ended:
+                    await over.wait()
         finally:
-            ended.cancel()
             gone.cancel()
             self.jobs.forget(job)
             self.cancel(job, "The client went away.")
@@ -224,10 +232,6 @@ class Service:
                 f"a prompt has {chunks} chunks of {TEXT_TOKENS} tokens: this server takes {most}"
             )
         return faults
-
-    async def _wait_for_end(self, job: Job) -> None:
-        async for _ in self.follow(job):
-            pass
 
     async def _keep_house(self) -> None:
         reason = None
