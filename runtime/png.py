@@ -17,6 +17,9 @@ from runtime.metadata import (
 from runtime.picture import Pixels
 from runtime.request import Settings
 
+_COMPRESSION = 4
+"""zlib's level: half the time of Pillow's 6 on photographs, for files at most 4 % larger."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -43,5 +46,5 @@ def encode_png(pixels: Pixels, texts: Mapping[str, str]) -> bytes:
     for key, text in texts.items():
         chunks.add_text(key, text)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", pnginfo=chunks)
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=chunks, compress_level=_COMPRESSION)
     return file.getvalue()
