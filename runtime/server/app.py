@@ -21,7 +21,13 @@ from runtime.server.api_page import page_router
 from runtime.server.auth import Authenticator
 from runtime.server.fault_bodies import FaultBody, OpenAiFaultBody, WebuiFaultBody
 from runtime.server.faults import STATUS, Fault, FaultError, Kind, fault_of
-from runtime.server.middleware import Authentication, BodyLimit, RequestContext, answer
+from runtime.server.middleware import (
+    Authentication,
+    BodyLimit,
+    ConnectionLimit,
+    RequestContext,
+    answer,
+)
 from runtime.server.service import Service
 
 _KINDS = {status: kind for kind, status in reversed(STATUS.items())}
@@ -64,6 +70,7 @@ def create_app(service: Service) -> ASGIApp:
     settings = service.settings
     app: ASGIApp = BodyLimit(api, settings.max_body, settings.body_timeout)
     app = Authentication(app, Authenticator(settings.keys))
+    app = ConnectionLimit(app, service.connections)
     app = RequestContext(app, service.metrics)
     if settings.cors:  # outermost, so that pages may read what the others refuse
         app = CORSMiddleware(

@@ -245,6 +245,10 @@ class JobStore:
         done = [(ended_at, job) for ended_at, job in jobs if ended_at is not None]
         return [job for _, job in sorted(done, key=lambda pair: pair[0])]
 
+    def kept_bytes(self) -> int:
+        """What the ended jobs hold."""
+        return sum(map(_size, self.ended()))
+
     def awaited(self, now: float) -> bool:
         """Whether a client is still to fetch its pictures, or has not had the time to."""
         return any(

@@ -1,6 +1,7 @@
 """What Prometheus is told, in a registry of the app's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from prometheus_client import (
     CollectorRegistry,
@@ -10,14 +11,35 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from engines import __version__
+from runtime.server.faults import Kind
+from runtime.server.jobs import ENDED
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 _STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _ROW_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+STAGES = ("text", "denoise", "decode")
+"""The calls of engines that make a picture."""
+
+
+class Closed(StrEnum):
+    """Why the server closed a connection to protect itself."""
+
+    SILENT = "silent"
+    """It made room for another."""
+
+    REFUSED = "refused"
+    """There was no room."""
+
+    SLOW_HEAD = "slow_head"
+    SLOW_READER = "slow_reader"
 
 
 class Metrics:
@@ -32,9 +54,12 @@ class Metrics:
         stage: seconds a picture spent in each `stage` (wait, text, denoise, decode, png, total).
         row: seconds of each call that advanced pictures by a row.
         requests: answered HTTP requests, by `method`, `route` and `status`.
+        request: seconds of each HTTP request until its answer was sent, by `route`.
+        connections_closed: connections that the server closed to protect itself, by `reason`.
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # half of all series else
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -43,12 +68,14 @@ class Metrics:
             "fracture_rows", "Rows by which pictures have advanced", registry=registry
         )
         self.pictures = Counter("fracture_pictures", "Finished pictures", registry=registry)
-        self.jobs = Counter("fracture_jobs", "Ended jobs", ["state"], registry=registry)
-        self.refusals = Counter(
-            "fracture_refusals", "Requests answered with a fault", ["kind"], registry=registry
+        self.jobs = _counter(
+            registry, "fracture_jobs", "Ended jobs", "state", sorted(state.value for state in ENDED)
         )
-        self.engine_failures = Counter(
-            "fracture_engine_failures", "Failed calls of an engine", ["stage"], registry=registry
+        self.refusals = _counter(
+            registry, "fracture_refusals", "Requests answered with a fault", "kind", Kind
+        )
+        self.engine_failures = _counter(
+            registry, "fracture_engine_failures", "Failed calls of an engine", "stage", STAGES
         )
         self.stage = Histogram(
             "fracture_stage_seconds",
@@ -69,7 +96,23 @@ class Metrics:
             ["method", "route", "status"],
             registry=registry,
         )
+        self.request = Histogram(
+            "fracture_http_request_seconds",
+            "Seconds of an HTTP request until its answer was sent",
+            ["route"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.connections_closed = _counter(
+            registry,
+            "fracture_http_connections_closed",
+            "Connections that the server closed to protect itself",
+            "reason",
+            Closed,
+        )
         self._info = Info("fracture", "What the server runs", registry=registry)
+        build = Info("fracture_build", "The program", registry=registry)
+        build.info({"version": __version__})
 
     def describe(self, **facts: str) -> None:
         """State what is served: the bundle, its identity, the engine and the device."""
@@ -82,3 +125,13 @@ class Metrics:
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _counter(
+    registry: CollectorRegistry, name: str, text: str, label: str, values: Iterable[str]
+) -> Counter:
+    """A counter that starts at zero for every value of its label: rates need a first sample."""
+    counter = Counter(name, text, [label], registry=registry)
+    for value in values:
+        counter.labels(str(value))
+    return counter

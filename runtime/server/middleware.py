@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runtime.server.api_page import PREFIX as PAGE_FILES
 from runtime.server.auth import Authenticator
+from runtime.server.connections import Connections
 from runtime.server.faults import Fault, FaultError, Kind, body_of, fault_of
 from runtime.server.logs import REQUEST_ID, request_id_of
 from runtime.server.metrics import Metrics
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """Those that are counted by name; anybody can make up others."""
+
+_HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_RETRY_WHILE_CROWDED = 5
 
 OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/", PAGE_FILES)
 """Beginnings of paths that need no key: what is there tells nothing, or is signed.
@@ -71,7 +75,10 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
-        log.info(
+        self._metrics.request.labels(route).observe(seconds)
+        probed = scope["path"] in _HEALTH_PATHS and status == 200
+        log.log(
+            logging.DEBUG if probed else logging.INFO,
             "%s %s %d in %.3f s",
             scope["method"],
             scope["path"],
@@ -87,6 +94,30 @@ class RequestContext:
                 }
             },
         )
+
+
+class ConnectionLimit:
+    """Answers nothing but questions about the server's health while there are too many clients."""
+
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
+        self._app = app
+        self._connections = connections
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request pass, or raise."""
+        if (
+            scope["type"] == "http"
+            and self._connections.crowded
+            and scope["path"] not in _HEALTH_PATHS
+        ):
+            raise FaultError(
+                Fault(
+                    Kind.UNAVAILABLE,
+                    "The server has as many connections as it takes. Try again later.",
+                    retry_after=_RETRY_WHILE_CROWDED,
+                )
+            )
+        await self._app(scope, receive, send)
 
 
 class Authentication:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from types import FrameType
 
@@ -9,6 +10,7 @@ import uvicorn
 
 from engines.errors import SettingError
 from runtime.server.app import create_app
+from runtime.server.connections import RESERVED
 from runtime.server.protocol import limited_protocol
 from runtime.server.service import JOIN_SECONDS, Service
 from runtime.server.settings import ServerSettings
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _BACKLOG = 2048
+_FILES = 256  # that are open beside the connections: engines, libraries, pipes
 _HEADER_BYTES = 32_768
 _CLOSE_SECONDS = 5
 
@@ -28,7 +31,7 @@ def run_server(service: Service) -> None:
     """Serve until a signal ends it: the first drains the jobs, the second stops at once.
 
     Raises:
-        SettingError: the address cannot be listened on.
+        SettingError: the address cannot be listened on, or there may not be as many connections.
         UserError: the engines cannot be loaded.
     """
     settings = service.settings
@@ -38,6 +41,7 @@ def run_server(service: Service) -> None:
             "(FRACTURE_KEYS)",
             settings.host,
         )
+    _allow_open_files(settings.max_connections)
     listener = _listen(settings)
     server = _Server(server_config(service), service)
     host, port = listener.getsockname()[:2]
@@ -48,14 +52,15 @@ def run_server(service: Service) -> None:
 
 
 def server_config(service: Service) -> uvicorn.Config:
-    """How uvicorn serves the app, with limits on heads and on the time of an end."""
+    """How uvicorn serves the app, with limits on heads, connections and the time of an end."""
     return uvicorn.Config(
         create_app(service),
-        http=limited_protocol(service.settings.body_timeout),
+        http=limited_protocol(service.settings.body_timeout, service.connections),
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=service.settings.keep_alive,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
         lifespan="on",
@@ -93,6 +98,21 @@ class _Server(uvicorn.Server):
         if self._service.worker.error is not None:
             self.should_exit = True
         return await super().on_tick(counter)
+
+
+def _allow_open_files(connections: int) -> None:
+    """Without it, a connection too many would end in a listener that accepts none for a while."""
+    needed = connections + RESERVED + _FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"--max-connections {connections} needs {needed} open files, and the system allows "
+            f"{hard}. Choose fewer, or raise the limit (ulimit -Hn, LimitNOFILE)."
+        ) from error
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

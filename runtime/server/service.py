@@ -17,6 +17,7 @@ from runtime.hires import HiresSettings
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
 from runtime.samplers.table import Table
+from runtime.server.connections import Connections
 from runtime.server.faults import Fault, FaultError, Kind
 from runtime.server.jobs import Job, JobStore, State, Status
 from runtime.server.metrics import Metrics
@@ -43,6 +44,7 @@ class Service:
         pipeline: the bundle and its backend; only the worker calls its engines.
         worker: makes the pictures.
         jobs: the jobs that clients may ask about.
+        connections: those of the clients, where a server counts them.
         metrics: what Prometheus is told.
         draining: whether new jobs are refused because the server is about to stop.
     """
@@ -54,7 +56,14 @@ class Service:
         self.metrics = Metrics()
         self.worker = Worker(pipeline, settings.slots, settings.queue, self.metrics)
         self.jobs = JobStore(settings.keep, settings.keep_bytes)
+        self.connections = Connections(settings.max_connections, self.metrics)
         self.draining = False
+        self.metrics.observe_gauge(
+            "fracture_ready", "Whether requests should come here", lambda: not self.why_not_ready()
+        )
+        self.metrics.observe_gauge(
+            "fracture_kept_bytes", "Bytes that ended jobs hold", self.jobs.kept_bytes
+        )
         backend = pipeline.choice.backend
         self.metrics.describe(
             bundle=self.manifest.name,

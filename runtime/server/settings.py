@@ -145,6 +145,12 @@ class ServerSettings:
     body_timeout: Annotated[
         float, Option(_seconds(0.1, 3600), "seconds within which a request has to be here", "S")
     ] = 30.0
+    keep_alive: Annotated[
+        int, Option(_whole(1, 3600), "seconds for which a connection may wait for a request", "S")
+    ] = 75
+    max_connections: Annotated[
+        int, Option(_whole(1, 65_536), "open connections; silent ones make room for new ones", "N")
+    ] = 512
     deadline: Annotated[
         float,
         Option(
