@@ -51,7 +51,7 @@ def a1111_router(service: Service) -> APIRouter:
 
     async def make(request: PictureRequest, body: CommonBody, http: Request) -> GenerationAnswer:
         client, parameters = http.state.client, _echo(body)
-        job = await service.submit(request, client, previews=True)
+        job = await service.submit(request, client)
         active[client].append(job)
         try:
             status = await service.wait(job, http)
@@ -82,6 +82,8 @@ def a1111_router(service: Service) -> APIRouter:
     async def progress(http: Request, skip_current_image: bool = False) -> dict[str, Any]:
         """How far the caller's oldest job is."""
         jobs = active.get(http.state.client, [])
+        if jobs and not skip_current_image:
+            jobs[0].wants_previews = True  # from now on: most clients never look
         return _progress(jobs, with_picture=not skip_current_image)
 
     @router.post("/interrupt")

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from runtime.request import Settings
 from runtime.server.faults import Fault, FaultError, Kind
+from runtime.server.logs import REQUEST_ID, logged_under
 from runtime.server.scheduler import Priority
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Job:
     Attributes:
         id: its name, which cannot be guessed.
         client: who asked.
+        request_id: the id of the request that asked, under which what becomes of it is logged.
         settings: what its pictures are made of, in their order.
         rows: how many rows each picture has.
         priority: how urgent it is.
@@ -106,6 +108,7 @@ class Job:
     ) -> None:
         self.id = secrets.token_hex(_ID_BYTES)
         self.client = client
+        self.request_id = REQUEST_ID.get()
         self.settings = tuple(settings)
         self.rows = tuple(rows)
         self.priority = priority
@@ -188,7 +191,8 @@ class Job:
             try:
                 watcher()
             except Exception:  # whoever watches must not end the worker
-                log.exception("job %s: a watcher failed", self.id)
+                with logged_under(self.request_id):
+                    log.exception("job %s: a watcher failed", self.id)
 
 
 class JobStore:

@@ -1,5 +1,6 @@
 """Logs that machines can read, each line under the id of the request that it belongs to."""
 
+import contextlib
 import contextvars
 import json
 import logging
@@ -7,6 +8,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Iterator
 
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """The id of the request that is being answered."""
@@ -19,6 +21,16 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def request_id_of(given: str | None) -> str:
     """The id that the caller gave a request, or a new one where it gave none that is sane."""
     return given if given and _ID.fullmatch(given) else secrets.token_hex(8)
+
+
+@contextlib.contextmanager
+def logged_under(request_id: str) -> Iterator[None]:
+    """Have what is logged within belong to a request, in whatever thread."""
+    token = REQUEST_ID.set(request_id)
+    try:
+        yield
+    finally:
+        REQUEST_ID.reset(token)
 
 
 class TextFormatter(logging.Formatter):

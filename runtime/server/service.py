@@ -125,7 +125,11 @@ class Service:
         job.wants_previews = previews
         self.worker.submit(job, tables)
         self.jobs.add(job)
-        log.info("job %s of %s: %d pictures, %d rows", job.id, client, len(rows), sum(rows))
+        log.info(
+            "job %s of %s: %d pictures, %d rows",
+            *(job.id, client, len(rows), sum(rows)),
+            extra={"fields": {"job": job.id, "client": client, "pictures": len(rows)}},
+        )
         return job
 
     async def follow(self, job: Job) -> AsyncIterator[Status]:

@@ -207,13 +207,18 @@ class Stages:
     def preview(self, run: Run) -> bytes | None:
         """What a run will look like, as a PNG file of one pixel for each latent.
 
-        None before its first row, and where nobody watches or the bundle has no map for it.
+        None before the first row since someone watches, and where the bundle has no map for it.
         """
-        slot = run.slot
-        if slot is None or slot.clean is None or not slot.row:
+        slot, factors = run.slot, self._pipeline.bundle.manifest.latents.preview
+        if slot is None or not factors:
+            return None
+        if slot.clean is None:
+            slot.watch()  # from the next row on
+            return None
+        if not slot.row:
             return None
         file = io.BytesIO()
-        pixels = preview(slot.clean, self._pipeline.bundle.manifest.latents.preview)
+        pixels = preview(slot.clean, factors)
         Image.fromarray(pixels).save(file, "PNG")
         return file.getvalue()
 

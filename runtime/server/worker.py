@@ -14,6 +14,7 @@ from runtime.samplers.table import Table
 from runtime.server.capacity import Capacity
 from runtime.server.faults import Fault, FaultError, Kind, fault_of
 from runtime.server.jobs import Job, State
+from runtime.server.logs import logged_under
 from runtime.server.metrics import Metrics
 from runtime.server.scheduler import Action, Advance, Finish, Scheduler, Start, Ticket
 from runtime.server.stages import Run, Stages, cost_of_row
@@ -110,8 +111,14 @@ class Worker:
         if job.end(state, now, fault):
             self._metrics.jobs.labels(state.value).inc()
             self._metrics.stage.labels("total").observe(now - job.created)
-            why = f": {fault.message}" if fault else ""
-            log.info("job %s %s after %.2f s%s", job.id, state.value, now - job.created, why)
+            seconds, why = now - job.created, f": {fault.message}" if fault else ""
+            fields = {"job": job.id, "state": state.value, "seconds": round(seconds, 4)}
+            with logged_under(job.request_id):
+                log.info(
+                    "job %s %s after %.2f s%s",
+                    *(job.id, state.value, seconds, why),
+                    extra={"fields": fields},
+                )
         with self._changed:
             self._changed.notify()
 
@@ -241,7 +248,8 @@ class Worker:
         try:
             return self._stages.preview(run)
         except Exception:  # the picture itself may well be finished
-            log.exception("job %s: no more pictures in progress", run.job.id)
+            with logged_under(run.job.request_id):
+                log.exception("job %s: no more pictures in progress", run.job.id)
             run.job.wants_previews = False
             return None
 
@@ -267,12 +275,14 @@ class Worker:
             if job.deliver(index, png):
                 self.end(job, State.DONE)
         except Exception as error:
-            log.exception("job %s: a picture could not be written", job.id)
+            with logged_under(job.request_id):
+                log.exception("job %s: a picture could not be written", job.id)
             self.end(job, State.FAILED, fault_of(error))
 
     def _fail(self, run: Run, error: Exception) -> None:
         if not isinstance(error, UserError):
-            log.error("job %s failed", run.job.id, exc_info=error)
+            with logged_under(run.job.request_id):
+                log.error("job %s failed", run.job.id, exc_info=error)
         self.end(run.job, State.FAILED, fault_of(error))
         self._forget(run)
 

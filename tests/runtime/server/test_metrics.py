@@ -1,12 +1,15 @@
 """What an operator scrapes and greps: names after Prometheus' conventions, and quiet probes."""
 
+import json
 import logging
 import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engines import __version__
+from engines import __version__, layout
+from engines.errors import BackendError
+from runtime.server.logs import configure_logs
 from tests.runtime.server.jobs import ended, submit
 from tests.runtime.server.stub import Stub
 
@@ -77,3 +80,26 @@ def test_probes_are_logged_where_they_fail_only(
     logged = [record for record in caplog.records if record.name == "runtime.server.middleware"]
     answers = [record.getMessage().partition(" in ")[0] for record in logged]
     assert answers == ["GET /v1/info 200", "GET /readyz 503"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_becomes_of_a_job_is_logged_under_its_requests_id(
+    stub: Stub, broken: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the worker's threads too, and whoever asks meanwhile."""
+    before = logging.getLogger().handlers[:], logging.getLogger().level
+    configure_logs("json", quiet=False)
+    try:
+        with stub.client() as client:
+            if broken:
+                stub.backend.fail(layout.UNET, BackendError("the engine broke"))
+            headers = {"X-Request-ID": "theirs-1"}
+            job = client.post("/v1/jobs", json={"prompt": "a cat"}, headers=headers).json()
+            ended(client, job)
+    finally:
+        logging.getLogger().handlers[:], logging.getLogger().level = before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (end,) = [line for line in lines if line.get("state")]
+    assert (end["job"], end["state"]) == (job["id"], "failed" if broken else "done")
+    about = [line for line in lines if line["message"].startswith(f"job {job['id']} ")]
+    assert [line["request_id"] for line in about] == ["theirs-1"] * 2

@@ -7,9 +7,11 @@ import threading
 
 import httpx2
 import openai
+import pytest
 from PIL import Image
 
 from engines import layout
+from runtime.server import stages
 from tests.runtime.server.jobs import submit
 from tests.runtime.server.stub import Stub, live, wait_until
 
@@ -72,6 +74,17 @@ def test_the_webui_shows_them_unless_told_otherwise(seeing: Stub) -> None:
         assert silent["current_image"] is None
         assert silent["progress"] > 0
         making.join(20)
+
+
+def test_clients_of_the_webui_that_never_look_cost_no_previews(
+    seeing: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(stages, "preview", made.append)
+    with seeing.client() as client:
+        body = {"prompt": "a cat", "steps": 60}
+        assert client.post("/sdapi/v1/txt2img", json=body).status_code == 200
+    assert not made
 
 
 def test_a_bundle_without_a_map_says_so(stub: Stub) -> None:
