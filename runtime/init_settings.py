@@ -1,9 +1,10 @@
 """What a picture starts from where it does not start from nothing: img2img and inpainting."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from runtime.masks import blur, harden
-from runtime.resize import RESIZE_MODES, STRETCH, Bytes
+from runtime.resize import CROP, RESIZE_MODES, STRETCH, Bytes, Size, scaled_size
 from runtime.source_picture import SourcePicture
 
 CONTENT_FILL = "fill"
@@ -15,6 +16,11 @@ CONTENTS = (CONTENT_FILL, CONTENT_ORIGINAL, CONTENT_NOISE, CONTENT_NOTHING)
 
 MAX_BLUR = 64.0
 MAX_PADDING = 2048
+
+_MOST_CROPPED = 2**26
+"""Pixels of a picture that is scaled to be cropped: 8192x8192."""
+
+_REMEMBERED = 8
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,12 @@ class InitSettings:
     mask: MaskSettings | None = None
 
 
+@lru_cache(_REMEMBERED)
 def working_mask(mask: MaskSettings) -> Bytes:
-    """The mask [H, W] as it is used, at its own size.
+    """The mask [H, W] as it is used, at its own size; it must not be changed.
+
+    A wide blur of a large mask takes a second, and is needed when the settings are checked, when
+    the picture starts, and when it is pasted.
 
     Raises:
         SettingError: its pixels are not there.
@@ -80,8 +90,14 @@ def first_step(steps: int, strength: float) -> int:
     return steps - min(int(steps * strength), steps)
 
 
-def init_faults(init: InitSettings, steps: int) -> list[str]:
-    """What is wrong with the settings of a run of `steps` steps, whose pixels are there."""
+def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
+    """What is wrong with the settings of a run, whose pixels are there.
+
+    Args:
+        init: the settings.
+        steps: of the run.
+        size: its width and height in pixels.
+    """
     faults = []
     if not 0 < init.strength <= 1:
         faults.append(f"the strength {init.strength:g} is not possible: choose above 0, at most 1")
@@ -92,6 +108,14 @@ def init_faults(init: InitSettings, steps: int) -> list[str]:
         )
     if init.resize not in RESIZE_MODES:
         faults.append(f"no resize mode {init.resize!r}: choose one of {', '.join(RESIZE_MODES)}")
+    elif init.resize == CROP and min(size) > 0:
+        before = init.picture.width, init.picture.height
+        wide, tall = scaled_size(before, size, CROP)
+        if wide * tall > _MOST_CROPPED:
+            faults.append(
+                f"a picture of {before[0]}x{before[1]} pixels would have to be scaled to "
+                f"{wide}x{tall} before {size[0]}x{size[1]} are cut out: choose another resize mode"
+            )
     if init.picture.loaded("The request").ndim != 3:
         faults.append("the picture to start from is a mask: give one of three colours")
     return faults if init.mask is None else faults + _mask_faults(init.mask, init.picture)

@@ -248,7 +248,7 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
         choices = ", ".join(TILINGS)
         faults.append(f"no VAE tiling {settings.vae_tiling!r}: choose one of {choices}")
     if settings.init is not None:
-        faults += init_faults(settings.init, settings.steps)
+        faults += init_faults(settings.init, settings.steps, (settings.width, settings.height))
     if settings.hires is not None:
         faults += hires_faults(settings.hires, settings.width, settings.height, MAX_STEPS)
         if settings.init is not None:

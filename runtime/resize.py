@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Bytes = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
 STRETCH = "just resize"
 CROP = "crop and resize"
@@ -38,19 +40,28 @@ def resize(
     image = Image.fromarray(pixels)
     if mode == STRETCH:
         return np.asarray(image.resize((width, height), FILTERS[method]))
-    by_height = (width / height > image.width / image.height) == (mode == FILL)
-    size = (
-        (max(1, image.width * height // image.height), height)
-        if by_height
-        else (width, max(1, image.height * width // image.width))
-    )
-    scaled = image.resize(size, FILTERS[method])
+    scaled = image.resize(scaled_size(image.size, (width, height), mode), FILTERS[method])
     placed = Image.new(image.mode, (width, height))
     left, top = width // 2 - scaled.width // 2, height // 2 - scaled.height // 2
     if mode == FILL:
         _repeat_ends(scaled, placed, left, top)
     placed.paste(scaled, (left, top))
     return np.asarray(placed)
+
+
+def scaled_size(before: Size, after: Size, mode: str) -> Size:
+    """The width and height to which a picture is scaled before it is cropped or filled up.
+
+    Args:
+        before: the picture's width and height.
+        after: those that it is to have.
+        mode: "crop and resize" or "resize and fill".
+    """
+    width, height = after
+    by_height = (width / height > before[0] / before[1]) == (mode == FILL)
+    if by_height:
+        return max(1, before[0] * height // before[1]), height
+    return width, max(1, before[1] * width // before[0])
 
 
 def _repeat_ends(inner: Image.Image, outer: Image.Image, left: int, top: int) -> None:

@@ -9,8 +9,10 @@ from engines import layout
 from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import InternalError, SettingError
+from runtime import init_settings
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
+from runtime.masks import blur
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings, settle
 from runtime.resize import CROP, FILL, Bytes
@@ -22,6 +24,7 @@ PHOTO = SourcePicture.of(RNG.integers(0, 256, (72, 96, 3)).astype(np.uint8))
 _BOX = np.zeros((72, 96), np.uint8)
 _BOX[20:50, 30:60] = 255
 BOX = SourcePicture.of(_BOX)
+LONG = SourcePicture.of(np.zeros((1, 100_000, 3), np.uint8))
 INIT = InitSettings(PHOTO, 0.5)
 INPAINT = InitSettings(PHOTO, 0.5, mask=MaskSettings(BOX))
 
@@ -97,6 +100,24 @@ def test_untouched_pixels_stay(bundle: Bundle, blur: float, only_masked: bool, s
     outside[20 - reach : 50 + reach, 30 - reach : 60 + reach] = False
     np.testing.assert_array_equal(pixels[outside], photo[outside])
     assert (pixels[25:45, 35:55] != photo[25:45, 35:55]).mean() > 0.9
+
+
+def test_a_mask_is_blurred_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide blur takes a second, and a server's other pictures would wait for it."""
+    calls = []
+
+    def count(mask: Bytes, sigma: float) -> Bytes:
+        calls.append(sigma)
+        return blur(mask, sigma)
+
+    monkeypatch.setattr(init_settings, "blur", count)
+    with Pipeline(bundle, Choice(StandInBackend(), "")) as pipeline:
+        request = _request(_mask(blur=3.25, content="fill"), count=2)
+        first, second = (picture.pixels for picture in pipeline.generate(request))
+        again, _ = (picture.pixels for picture in pipeline.generate(request))
+    assert calls == [3.25]
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
 
 
 def test_an_inverted_mask_keeps_the_inside(bundle: Bundle) -> None:
@@ -201,6 +222,10 @@ def _refusal(**fields: object) -> str:
         ({"init": dataclasses.replace(INIT, strength=0.1)}, "none of 8 steps: choose at least 0.1"),
         ({"init": dataclasses.replace(INIT, resize="squeeze")}, "no resize mode 'squeeze'"),
         ({"init": InitSettings(BOX)}, "to start from is a mask"),
+        (
+            {"init": InitSettings(LONG, resize=CROP), "width": 256, "height": 256},
+            "100000x1 pixels would have to be scaled to 25600000x256 before",
+        ),
         ({"init": _mask(blur=-1.0)}, "mask blur -1"),
         ({"init": _mask(blur=float("nan"))}, "mask blur nan"),
         ({"init": _mask(content="void")}, "no masked content 'void': choose one of fill, orig"),
