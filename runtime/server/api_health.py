@@ -26,11 +26,13 @@ def health_router(service: Service) -> APIRouter:
     """The routes for load balancers and Prometheus."""
     router = APIRouter(tags=["health"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def alive() -> Alive:
         """The process answers."""
         return Alive()
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses={503: {"model": Readiness}})
     async def ready(response: Response) -> Readiness:
         """Whether requests should come here: 200 or 503."""

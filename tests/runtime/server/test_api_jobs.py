@@ -299,3 +299,12 @@ def test_a_proxy_on_this_machine_is_believed_who_calls_and_how(stub: Stub) -> No
             headers={"X-Forwarded-Proto": "https", "Host": "pictures.example"},
         )
         assert made.json()["data"][0]["url"].startswith("https://pictures.example/v1/images/files/")
+
+
+def test_monitors_may_ask_for_health_without_its_body(stub: Stub) -> None:
+    with stub.client() as client:
+        for path in ("/healthz", "/readyz"):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+        stub.service.draining = True
+        assert client.head("/readyz").status_code == 503
