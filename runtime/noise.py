@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 
 from engines.errors import SettingError
 
-_BLOCK = 16
-_HALF = _BLOCK // 2
+_GROUP = 16
+_HALF = np.dtype("V32")
+"""Half a group, eight float32 values, moved as one."""
+
 _TWO_PI = np.float32(2 * math.pi)
+
+_BLOCK = 8192
+"""Values that are drawn at once: few enough for what that needs to stay in the cache."""
 
 
 class TorchCpuNoise:
@@ -35,54 +40,75 @@ class TorchCpuNoise:
             raise SettingError(f"The seed {seed} is not possible; choose 0 to {2**64 - 1}.")
         self._words = np.random.RandomState(seed & 0xFFFFFFFF)
         self._spare: float | None = None
+        self._scratch = np.empty((3, _BLOCK // 2), np.float32)
 
     def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Draw standard normal float32 noise of `shape`."""
-        count = math.prod(shape)
-        values = self._few(count) if count < _BLOCK else self._many(count)
-        return values.reshape(shape)
-
-    def _many(self, count: int) -> NDArray[np.float32]:
-        """Blocks of 16; a tail that fills no block is drawn anew together with what precedes it."""
-        tail = count % _BLOCK
-        uniform = self._uniform(count)
-        blocks = _box_muller(uniform[: count - tail])
-        if not tail:
-            return blocks
-        values = np.empty(count, np.float32)
-        values[: count - tail] = blocks
-        values[-_BLOCK:] = _box_muller(self._uniform(_BLOCK))
+        values = np.empty(shape, np.float32)
+        self.draw_into(values)
         return values
 
-    def _uniform(self, count: int) -> NDArray[np.float32]:
-        """Float32 values in [0, 1) from 24 bits each."""
-        words = self._words.randint(0, 2**32, count, np.uint32)
-        return (words & np.uint32(0xFFFFFF)).astype(np.float32) * np.float32(2**-24)
+    def draw_into(self, out: NDArray[np.float32]) -> None:
+        """Fill `out`, which is C-contiguous, with what `draw` gives.
 
-    def _few(self, count: int) -> NDArray[np.float32]:
+        numpy gives random words as new arrays only; these are of 32 KB at most.
+        """
+        values = out.reshape(-1)
+        if len(values) < _GROUP:
+            self._few(values)
+        else:
+            self._many(values)
+
+    def _many(self, out: NDArray[np.float32]) -> None:
+        """Groups of 16; a tail that fills no group is drawn anew together with what precedes it."""
+        tail = len(out) % _GROUP
+        groups = out[: len(out) - tail]
+        for begin in range(0, len(groups), _BLOCK):
+            self._groups(groups[begin : begin + _BLOCK])
+        if tail:
+            self._random_words(tail)
+            self._groups(out[-_GROUP:])
+
+    def _groups(self, out: NDArray[np.float32]) -> None:
+        """Draw up to `_BLOCK` values, a multiple of 16.
+
+        Uniform values in [0, 1) of 24 bits each become normal; in a group, place i pairs with
+        place i + 8.
+        """
+        words = self._random_words(len(out))
+        words &= 0xFFFFFF
+        np.copyto(out, words.view(np.int32))
+        out *= 2.0**-24
+        halves = out.view(_HALF).reshape(-1, 2)
+        radius, angle, cosine = self._scratch[:, : len(out) // 2]
+        radius.view(_HALF)[:] = halves[:, 0]
+        angle.view(_HALF)[:] = halves[:, 1]
+        np.subtract(1, radius, out=radius)
+        np.log(radius, out=radius)
+        radius *= -2
+        np.sqrt(radius, out=radius)
+        angle *= _TWO_PI
+        np.cos(angle, out=cosine)
+        cosine *= radius
+        np.sin(angle, out=angle)
+        angle *= radius
+        halves[:, 0] = cosine.view(_HALF)
+        halves[:, 1] = angle.view(_HALF)
+
+    def _random_words(self, count: int) -> NDArray[np.uint32]:
+        return self._words.randint(0, 2**32, count, np.uint32)
+
+    def _few(self, out: NDArray[np.float32]) -> None:
         """Fewer than 16 values come one by one, in pairs of float64, the second kept for later."""
-        values = np.empty(count, np.float32)
-        for index in range(count):
+        for index in range(len(out)):
             if self._spare is not None:
-                values[index], self._spare = self._spare, None
+                out[index], self._spare = self._spare, None
                 continue
             angle = 2 * math.pi * self._uniform_double()
             radius = math.sqrt(-2 * math.log1p(-self._uniform_double()))
-            values[index] = radius * math.cos(angle)
+            out[index] = radius * math.cos(angle)
             self._spare = radius * math.sin(angle)
-        return values
 
     def _uniform_double(self) -> float:
-        high, low = self._words.randint(0, 2**32, 2, np.uint32).tolist()
+        high, low = self._random_words(2).tolist()
         return float((high << 32 | low) & (2**53 - 1)) * 2.0**-53
-
-
-def _box_muller(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normal values from uniform ones; in each block of 16, place i pairs with place i + 8."""
-    blocks = uniform.reshape(-1, 2, _HALF)
-    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - blocks[:, 0]))
-    angle = _TWO_PI * blocks[:, 1]
-    values = np.empty_like(blocks)
-    np.multiply(radius, np.cos(angle), out=values[:, 0])
-    np.multiply(radius, np.sin(angle), out=values[:, 1])
-    return values.reshape(-1)

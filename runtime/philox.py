@@ -16,14 +16,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.uint32]
+Words = NDArray[np.uint64]
+"""Words of 32 bits, each in 64, where their products have room."""
 
-_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_LOW = np.uint64(0xFFFFFFFF)
-_HIGH = np.uint64(32)
+_LOW = 0xFFFFFFFF
+_HIGH = 32
 _STEP = 2.0**-32
+
+_BLOCK = 8192
+"""Values that are drawn at once: few enough for what that needs to stay in the cache."""
+
+_INDICES = np.arange(_BLOCK, dtype=np.uint64)
 
 
 class PhiloxNoise:
@@ -36,53 +42,74 @@ class PhiloxNoise:
 
     def __init__(self, seed: int) -> None:
         """Start the stream of `seed`, 0 to 2**64 - 1."""
-        self._key = (seed & 0xFFFFFFFF, seed >> 32)
+        self._key = (seed & _LOW, seed >> 32)
         self._offset = 0
+        self._words = np.empty((4, _BLOCK), np.uint64)
+        self._scratch = np.empty((2, _BLOCK), np.uint64)
 
     def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Draw standard normal float32 noise of `shape`, of fewer than 2**32 values."""
-        count = math.prod(shape)
-        if not count:
-            return np.empty(shape, np.float32)
-        counter = np.zeros((4, count), np.uint32)
-        counter[0] = self._offset
-        counter[2] = np.arange(count)
-        self._offset += 1
-        first, second, *_ = philox4x32(counter, self._key)
-        return _normal(first, second).reshape(shape)
+        values = np.empty(shape, np.float32)
+        self.draw_into(values)
+        return values
+
+    def draw_into(self, out: NDArray[np.float32]) -> None:
+        """Fill `out`, which is C-contiguous, with what `draw` gives, without allocating."""
+        values = out.reshape(-1)
+        for begin in range(0, len(values), _BLOCK):
+            block = values[begin : begin + _BLOCK]
+            words, scratch = self._words[:, : len(block)], self._scratch[:, : len(block)]
+            words[0] = self._offset
+            words[1::2] = 0
+            np.add(_INDICES[: len(block)], begin, out=words[2])
+            philox4x32(words, self._key, scratch)
+            _normal(words[:2], block, scratch.view(np.float64))
+        self._offset += bool(len(values))
 
 
-def philox4x32(counter: Words, key: tuple[int, int]) -> Words:
-    """Philox 4x32 with ten rounds.
+def philox4x32(words: Words, key: tuple[int, int], scratch: Words) -> None:
+    """Philox 4x32 with ten rounds, in place.
 
     Args:
-        counter: [4, n], n counters, the lowest word first.
+        words: [4, n], n counters, the lowest word first; overwritten with the random words.
         key: two words of 32 bits, the lowest first.
-
-    Returns:
-        [4, n], the random words.
+        scratch: [2, n], overwritten.
     """
-    a, b, c, d = counter.astype(np.uint64)
+    a, b, c, d = words
+    left, right = scratch
     low, high = key
-    for turn in range(_ROUNDS):
-        left, right = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
-        first = np.uint64((low + turn * _WEYL[0]) & 0xFFFFFFFF)
-        second = np.uint64((high + turn * _WEYL[1]) & 0xFFFFFFFF)
-        a, b, c, d = (
-            (right >> _HIGH) ^ b ^ first,
-            right & _LOW,
-            (left >> _HIGH) ^ d ^ second,
-            left & _LOW,
-        )
-    return np.stack([a, b, c, d]).astype(np.uint32)
+    for _ in range(_ROUNDS):
+        np.multiply(a, _MULTIPLIERS[0], out=left)
+        np.multiply(c, _MULTIPLIERS[1], out=right)
+        np.right_shift(right, _HIGH, out=a)
+        a ^= b
+        a ^= low
+        np.right_shift(left, _HIGH, out=c)
+        c ^= d
+        c ^= high
+        np.bitwise_and(right, _LOW, out=b)
+        np.bitwise_and(left, _LOW, out=d)
+        low, high = (low + _WEYL[0]) & _LOW, (high + _WEYL[1]) & _LOW
 
 
-def _normal(first: Words, second: Words) -> NDArray[np.float32]:
+def _normal(words: Words, out: NDArray[np.float32], scratch: NDArray[np.float64]) -> None:
     """The sine half of the Box-Muller transform, as cuRAND has it, computed in float64.
 
     The uniform values are 2**-32 (word + 1/2), so that their logarithm is finite.
+
+    Args:
+        words: [2, n], the first two random words of each value.
+        out: [n], the values.
+        scratch: [2, n], overwritten.
     """
-    uniform = (first + 0.5) * _STEP
-    angle = (second + 0.5) * (2 * math.pi * _STEP)
-    values: NDArray[np.float64] = np.sqrt(-2 * np.log(uniform)) * np.sin(angle)
-    return values.astype(np.float32)
+    np.copyto(scratch, words)
+    scratch += 0.5
+    radius, angle = scratch
+    radius *= _STEP
+    np.log(radius, out=radius)
+    radius *= -2
+    np.sqrt(radius, out=radius)
+    angle *= 2 * math.pi * _STEP
+    np.sin(angle, out=angle)
+    radius *= angle
+    out[...] = radius
