@@ -1,10 +1,13 @@
-"""What a row costs outside the engine, for each sampler: microseconds per slot at 64x64 latents.
+"""What a row costs outside the engine: microseconds per slot at 64x64 latents.
 
     python -m benchmarks.row_overhead
 
-The UNet is a session that answers at once, so what is left is the denoiser: writing inputs,
-guidance, the table's row, the sampler's noise. Guidance on, one to four slots in a call. The fp16
-columns convert to and from the dtype of a GPU's graphs.
+The UNet is a session that knows its answer and gives it after `--call` milliseconds, in which
+other threads may run, as they may while a GPU computes; that time is not counted. What is left is
+the denoiser: writing inputs, guidance, the table's row, and waiting for noise that takes longer
+than the call. Guidance is on, one to four slots share a call, and fp16 is the dtype of a GPU's
+graphs. Every sampler has noise of `cpu`, and of `nv` where it draws any; two have prompts of which
+three joined by AND all change at every row. Beside that, what drawing noise takes by itself.
 """
 
 import argparse
@@ -14,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.measure import save
 from engines import layout
@@ -22,23 +26,30 @@ from engines.manifest import ComponentSpec, TensorSpec
 from engines.session import Array, Session
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
-from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.samplers.catalogue import AUTOMATIC, SAMPLERS
 from runtime.samplers.lookup import make_table
 from runtime.samplers.table import Table
+from runtime.seeds import CPU, NV, SOURCES
 from runtime.slot import Slot
 
 MODEL = Path(__file__).parent.parent / "demo" / "base"
 SHAPE = (4, 64, 64)
 TOKENS, WIDTH = 77, 768
 STEPS = 30
+JOINED = 3
+JOINED_WITH = (("DPM++ 2M", CPU), ("Euler a", NV))
+DRAWS = 200
 
 
-class InstantSession(Session):
-    """Predicts the same noise whatever it is fed."""
+class PatientSession(Session):
+    """Predicts the same noise whatever it is fed, `seconds` after it is asked.
 
-    def __init__(self, dtype: str, entries: int) -> None:
+    Attributes:
+        spent: the seconds of all calls so far.
+    """
+
+    def __init__(self, dtype: str, entries: int, seconds: float) -> None:
         axes: dict[str, tuple[int | str, ...]] = {
             layout.SAMPLE: ("batch", SHAPE[0], "height", "width"),
             layout.ENCODER_HIDDEN_STATES: ("batch", "tokens", WIDTH),
@@ -49,8 +60,13 @@ class InstantSession(Session):
         super().__init__(ComponentSpec("", dtype, (tensors[0], timestep, tensors[1]), (out,)))
         noise = np.random.default_rng(1).standard_normal((entries, *SHAPE))
         self._outputs = {layout.OUT_SAMPLE: noise.astype(dtype)}
+        self._seconds = seconds
+        self.spent = 0.0
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        started = time.perf_counter()
+        time.sleep(self._seconds)
+        self.spent += time.perf_counter() - started
         return self._outputs
 
     def close(self) -> None:
@@ -58,48 +74,94 @@ class InstantSession(Session):
 
 
 def main() -> None:
-    """Measure every sampler, print a table and save the figures."""
+    """Measure every case, print a table and save the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--call", type=float, default=5, help="milliseconds of the UNet's call")
     options = parser.parse_args()
     schedule = read_noise_schedule(MODEL / layout.SCHEDULER_FILE)
+    cases = [
+        (f"{sampler.name}, {source}", sampler.name, source, 1)
+        for sampler in SAMPLERS
+        for source in SOURCES
+        if source == CPU or _table(sampler.name, schedule).draws_noise.any()
+    ]
+    cases += [
+        (f"{sampler}, {source}, {JOINED} prompts that change", sampler, source, JOINED)
+        for sampler, source in JOINED_WITH
+    ]
     figures: dict[str, Json] = {}
-    for sampler in SAMPLERS:
-        figures[sampler.name] = {
-            f"{dtype}, {slots} slots": _microseconds(
-                sampler.name, schedule, dtype, slots, options.runs
+    for name, sampler, source, prompts in tqdm(cases, unit="case"):
+        table = _table(sampler, schedule)
+        figures[name] = {
+            f"{dtype}, {slots} slots": statistics.median(
+                _row(
+                    PatientSession(dtype, (prompts + 1) * slots, options.call / 1000),
+                    [_slot(table, source, prompts, dtype, seed) for seed in range(slots)],
+                )
+                for _ in range(options.runs)
             )
             for dtype in ("float32", "float16")
             for slots in (1, 4)
         }
-        print(f"{sampler.name:18}", figures[sampler.name])
-    command = "python -m benchmarks.row_overhead"
-    print(save("row_overhead", command, {"microseconds_per_slot": figures}, {}))
+        tqdm.write(f"{name:36} {figures[name]}")
+    draws: dict[str, Json] = {source: _draw(source) for source in SOURCES}
+    print(
+        save(
+            "row_overhead",
+            "python -m benchmarks.row_overhead",
+            {
+                "milliseconds_per_call": options.call,
+                "microseconds_per_slot": figures,
+                "microseconds_per_draw": draws,
+            },
+            {},
+        )
+    )
 
 
-def _microseconds(
-    sampler: str, schedule: NoiseSchedule, dtype: str, slots: int, runs: int
-) -> float:
-    """The median over runs of the mean row, per slot."""
-    table = make_table(sampler, AUTOMATIC, STEPS, schedule)
-    means = []
-    for _ in range(runs):
-        denoiser = Denoiser(InstantSession(dtype, 2 * slots), 2 * slots)
-        for number in range(slots):
-            denoiser.add(_slot(table, number))
+def _row(session: PatientSession, slots: list[Slot]) -> float:
+    """Microseconds that the mean row takes outside the session, per slot; not the first row."""
+    denoiser = Denoiser(session, len(slots) * max(slot.most_entries for slot in slots))
+    for slot in slots:
+        denoiser.add(slot)
+    denoiser.advance()
+    session.spent = 0.0
+    rows = 0
+    started = time.perf_counter()
+    while denoiser.slots:
         denoiser.advance()
+        rows += 1
+    seconds = time.perf_counter() - started - session.spent
+    denoiser.close()
+    return round(1e6 * seconds / rows / len(slots), 1)
+
+
+def _draw(source: str) -> float:
+    """Microseconds of one draw of noise, the median of many."""
+    noise, out = SOURCES[source](0), np.empty(SHAPE, np.float32)
+    seconds = []
+    for _ in range(DRAWS):
         started = time.perf_counter()
-        while denoiser.slots:
-            denoiser.advance()
-        means.append((time.perf_counter() - started) / (table.rows - 1) / slots)
-    return round(1e6 * statistics.median(means), 1)
+        noise.draw_into(out)
+        seconds.append(time.perf_counter() - started)
+    return round(1e6 * statistics.median(seconds), 1)
 
 
-def _slot(table: Table, seed: int) -> Slot:
-    noise = TorchCpuNoise(seed)
-    texts = np.random.default_rng(seed).standard_normal((2, TOKENS, WIDTH)).astype(np.float32)
+def _table(sampler: str, schedule: NoiseSchedule) -> Table:
+    return make_table(sampler, AUTOMATIC, STEPS, schedule)
+
+
+def _slot(table: Table, source: str, prompts: int, dtype: str, seed: int) -> Slot:
+    """A run with guidance; where there are several prompts, each of them changes at every row."""
+    noise = SOURCES[source](seed)
+    random = np.random.default_rng(seed)
+    negative, *texts = random.standard_normal((1 + 2 * prompts, TOKENS, WIDTH)).astype(dtype)
+    turns = (texts[:prompts], texts[prompts:] if prompts > 1 else texts[:prompts])
     text = Conditioning(
-        prompts=((texts[0],),) * table.rows, negative=(texts[1],) * table.rows, weights=(1.0,)
+        prompts=[tuple(turns[row % 2]) for row in range(table.rows)],
+        negative=(negative,) * table.rows,
+        weights=(1.0,) * prompts,
     )
     return Slot(table, noise.draw(SHAPE), text, 7.0, noise)
 

@@ -1,6 +1,7 @@
 """Which runs share one call of the UNet, and the buffers that feed it."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class Batch:
         self._timestep = np.empty(self.entries, np.float32)
         self._embeddings = np.empty((self.entries, *text), dtype)
         self._written: list[Embeddings | None] = [None] * self.entries
+        for slot, place in self._places():
+            slot.write_mask(self._sample[place])
 
     @property
     def fits(self) -> bool:
@@ -44,6 +47,21 @@ class Batch:
                     self._written[i] = text
                     changed = True
         return changed
+
+    @cached_property
+    def gathered(self) -> Array:
+        """Where the outputs of several calls come together: [entries, C, h, w]."""
+        return np.empty((self.entries, *self.slots[0].latents.shape), self._sample.dtype)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether there is noise to be drawn for any run's row."""
+        return any(slot.draws_noise for slot in self.slots)
+
+    def draw_noise(self) -> None:
+        """Draw the noise of every run's row, where there is any."""
+        for slot in self.slots:
+            slot.draw_noise()
 
     def feeds(self, *, embeddings: bool, begin: int = 0, end: int | None = None) -> Feeds:
         """What to feed for the entries from `begin` to `end`, with the embeddings or without."""

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Embeddings = NDArray[np.float32]
-"""One text's embeddings, [tokens, width]."""
+Embeddings = NDArray[np.floating[Any]]
+"""One text's embeddings, [tokens, width], at best in the dtype of the UNet that they are fed to."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
 """The denoising loop: one call of the UNet advances every run by one row of its table.
 
 Runs join and leave between rows, whatever their samplers, steps and guidance: each has its own
-row, timestep and prompt inside one batch.
+row, timestep and prompt inside one batch. What their rows add of noise is drawn while the UNet
+runs, on a thread of its own.
 """
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -35,6 +40,7 @@ class Denoiser:
         self._batches: list[Batch] = []
         self._stale = False
         self._bound: Batch | None = None
+        self._helper = ThreadPoolExecutor(1, "noise")
         self.calling: tuple[Slot, ...] = ()
         self.resize(max_batch)
 
@@ -79,6 +85,10 @@ class Denoiser:
         self._slots.remove(slot)
         self._stale = True
 
+    def close(self) -> None:
+        """End the thread that draws noise; the runs can go no further."""
+        self._helper.shutdown()
+
     def advance(self) -> list[Slot]:
         """Advance every run by one row, with as few calls of the UNet as possible.
 
@@ -99,23 +109,35 @@ class Denoiser:
         self._stale = True  # until every call has succeeded: some runs may be finished, some not
         for batch in self._batches:
             self.calling = batch.slots
-            batch.advance(self._predict(batch))
+            changed = batch.write_inputs()
+            with self._drawing(batch):
+                predicted = self._predict(batch, changed=changed)
+            batch.advance(predicted)
         self._stale = False
         finished = [slot for slot in self._slots if slot.finished]
         for slot in finished:
             self.remove(slot)
         return finished
 
-    def _predict(self, batch: Batch) -> Array:
+    @contextmanager
+    def _drawing(self, batch: Batch) -> Iterator[None]:
+        """Draw the runs' noise beside what is done meanwhile, and have it there at the end."""
+        drawn = self._helper.submit(batch.draw_noise) if batch.draws_noise else None
+        try:
+            yield
+        finally:
+            if drawn is not None:
+                drawn.result()
+
+    def _predict(self, batch: Batch, *, changed: bool) -> Array:
         """One call of the UNet; several where a run alone has more entries than a call takes."""
-        changed = batch.write_inputs()
         if batch.entries <= self.max_batch:
             feeds = batch.feeds(embeddings=changed or batch is not self._bound)
             self._bound = batch
             return self._session.run(feeds)[layout.OUT_SAMPLE]
         self._bound = None
-        parts = []
         for begin in range(0, batch.entries, self.max_batch):
-            feeds = batch.feeds(embeddings=True, begin=begin, end=begin + self.max_batch)
-            parts.append(self._session.run(feeds)[layout.OUT_SAMPLE].copy())
-        return np.concatenate(parts)
+            end = begin + self.max_batch
+            feeds = batch.feeds(embeddings=True, begin=begin, end=end)
+            batch.gathered[begin:end] = self._session.run(feeds)[layout.OUT_SAMPLE]
+        return batch.gathered

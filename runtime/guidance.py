@@ -78,7 +78,7 @@ def guidance_faults(settings: GuidanceSettings) -> list[str]:
     return faults
 
 
-def rescale(guided: Latents, text: Latents, amount: float) -> None:
+def rescale(guided: Latents, text: Latents, amount: float, scratch: Latents) -> None:
     """Bring a guided prediction back towards the standard deviation of the prompt's own.
 
     Equations 15 and 16 of Lin et al. 2023 (arXiv:2305.08891).
@@ -87,8 +87,16 @@ def rescale(guided: Latents, text: Latents, amount: float) -> None:
         guided: [C, h, w], the prediction with guidance, changed in place.
         text: [C, h, w], the prediction for the prompt alone.
         amount: 0 to 1.
+        scratch: [C, h, w], overwritten.
     """
-    spread = float(guided.std(dtype=np.float64))
+    spread = _deviation(guided, scratch)
     if spread > 0 and math.isfinite(spread):
-        ratio = float(text.std(dtype=np.float64)) / spread
+        ratio = _deviation(text, scratch) / spread
         guided *= np.float32(amount * ratio + 1 - amount)
+
+
+def _deviation(values: Latents, scratch: Latents) -> float:
+    """The standard deviation, without allocating as `values.std()` does."""
+    np.subtract(values, values.mean(), out=scratch)
+    np.square(scratch, out=scratch)
+    return math.sqrt(scratch.mean())

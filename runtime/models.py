@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
 from engines import layout
@@ -36,7 +36,7 @@ class Models:
         """
         self._bundle = bundle
         self._backend = backend
-        self._sessions: list[Session] = []
+        self._opened = ExitStack()
         self.limits = backend.limits(bundle)
         wanted = backend.max_batch if max_batch is None else max_batch
         self.max_batch = min(wanted, self.limits.most(layout.UNET, "batch") or wanted)
@@ -44,12 +44,19 @@ class Models:
     @cached_property
     def text(self) -> PromptEncoder:
         """The text encoder."""
-        return PromptEncoder(self._open(layout.TEXT_ENCODER))
+        (dtype,) = (
+            tensor.dtype
+            for tensor in self._bundle.component(layout.UNET).inputs
+            if tensor.name == layout.ENCODER_HIDDEN_STATES
+        )
+        return PromptEncoder(self._open(layout.TEXT_ENCODER), dtype)
 
     @cached_property
     def denoiser(self) -> Denoiser:
         """The denoising loop around the UNet."""
-        return Denoiser(self._open(layout.UNET), self.max_batch)
+        denoiser = Denoiser(self._open(layout.UNET), self.max_batch)
+        self._opened.callback(denoiser.close)
+        return denoiser
 
     @cached_property
     def decoder(self) -> PictureDecoder:
@@ -97,11 +104,9 @@ class Models:
 
     def close(self) -> None:
         """Release every loaded graph."""
-        while self._sessions:
-            self._sessions.pop().close()
+        self._opened.close()
 
     def _open(self, component: str) -> Session:
-        session = self._backend.open_session(self._bundle, component)
-        self._sessions.append(session)
+        session = self._opened.enter_context(self._backend.open_session(self._bundle, component))
         most = self.limits.most(component, "batch")
         return open_to_any_batch(session, component, self._bundle.component(component), most)

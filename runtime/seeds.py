@@ -87,6 +87,10 @@ class SeedNoise:
         """Draw standard normal float32 noise of `shape`, continuing the stream."""
         return self._stream.draw(shape)
 
+    def draw_into(self, out: Noise) -> None:
+        """Fill `out`, which is C-contiguous, with what `draw` gives."""
+        self._stream.draw_into(out)
+
     def start(self, shape: tuple[int, int, int]) -> Noise:
         """Draw the noise that a picture starts from, [C, h, w]; what follows may be another's."""
         settings = self._settings

@@ -20,8 +20,8 @@ Latents = NDArray[np.float32]
 class NoiseStream(Protocol):
     """Where a run's noise comes from."""
 
-    def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Draw standard normal float32 noise of `shape`, continuing the stream."""
+    def draw_into(self, out: NDArray[np.float32]) -> None:
+        """Fill C-contiguous `out` with standard normal noise, continuing the stream."""
 
 
 class NonFinitePredictionError(BackendError):
@@ -84,12 +84,16 @@ class Slot:
         terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
         self.latents: Latents = terms[0]
         self.latents[...] = latents
-        if table.first_noise:
-            self.latents += np.float32(table.first_noise) * noise.draw(latents.shape)
         self._prediction: Latents = terms[-2]
-        self._drawn: Latents = terms[-1]
+        self._noise_term: Latents = terms[-1]
         self._terms = terms.reshape(len(terms), -1)
         self._scratch = scratch_for(table)
+        self._part, self._base = np.empty((2, *latents.shape), np.float32)
+        if table.first_noise:
+            noise.draw_into(self._part)
+            self._part *= np.float32(table.first_noise)
+            self.latents += self._part
+        self._drawn = False
         self.clean: Latents | None = None
 
     @property
@@ -124,24 +128,41 @@ class Slot:
         extra = 0 if self._mask_channels is None else len(self._mask_channels)
         return channels + extra, height, width
 
+    def write_mask(self, sample: Array) -> None:
+        """Write what the UNet sees at every row, where it sees a mask.
+
+        Args:
+            sample: [entries, *sample_shape], in the graph's dtype.
+        """
+        if self._mask_channels is not None:
+            sample[:, len(self.latents) :] = self._mask_channels
+
     def write_inputs(self, sample: Array, timestep: Array) -> None:
         """Write what the UNet sees at this row into `entries` entries of its batch.
 
         Args:
-            sample: [entries, *sample_shape], in the graph's dtype.
+            sample: [entries, *sample_shape], in the graph's dtype; `write_mask` has seen it.
             timestep: [entries], float32.
         """
-        channels = len(self.latents)
-        np.multiply(
-            self.latents,
-            np.float32(self.table.input_scale[self.row]),
-            out=sample[0, :channels],
-            casting="same_kind",
-        )
-        if self._mask_channels is not None:
-            sample[0, channels:] = self._mask_channels
-        sample[1:] = sample[0]
+        latents = sample[:, : len(self.latents)]
+        scale = np.float32(self.table.input_scale[self.row])
+        latents[0] = np.multiply(self.latents, scale, out=self._part)
+        latents[1:] = latents[0]
         timestep[:] = self.table.timesteps[self.row]
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether there is noise to be drawn for this row."""
+        return bool(self.table.draws_noise[self.row]) and not self._drawn
+
+    def draw_noise(self) -> None:
+        """Draw this row's noise, unless there is none or it is there already.
+
+        Another thread may do so while the UNet runs.
+        """
+        if self.draws_noise:
+            self.noise.draw_into(self._noise_term)
+            self._drawn = True
 
     def read_prediction(self, predicted: Array) -> None:
         """Take the UNet's output and apply guidance in float32.
@@ -157,25 +178,24 @@ class Slot:
         Raises:
             NonFinitePredictionError: it is not all numbers; the run can only be given up.
         """
-        prediction, term = self._prediction, self._drawn
+        prediction, part = self._prediction, self._part
         with np.errstate(invalid="ignore", over="ignore"):
             guided, guidance = self._guided[self.row], self.guidance
-            base, prompts = (predicted[0], predicted[1:]) if guided else (None, predicted)
+            base = _as_float32(predicted[0], self._base) if guided else None
+            prompts = predicted[1:] if guided else predicted
             for i, (prompt, weight) in enumerate(zip(prompts, self._weights, strict=True)):
-                factor = np.float32(guidance * weight)
-                out = term if i else prediction
-                if base is None:
-                    np.multiply(prompt, factor, out=out)
-                else:
-                    np.subtract(prompt, base, out=out, dtype=np.float32)
-                    out *= factor
+                out = part if i else prediction
+                values = _as_float32(prompt, out)
+                if base is not None:
+                    values = np.subtract(values, base, out=out)
+                np.multiply(values, np.float32(guidance * weight), out=out)
                 if i:
-                    prediction += term
+                    prediction += part
             if base is not None and self._rescale and guidance:
-                np.divide(prediction, np.float32(guidance), out=term)
-                term += base
+                np.divide(prediction, np.float32(guidance), out=part)
+                part += base
                 prediction += base
-                rescale(prediction, term, self._rescale)
+                rescale(prediction, part, self._rescale, scratch=self._base)
             elif base is not None:
                 prediction += base
             lowest, highest = prediction.min(), prediction.max()
@@ -194,12 +214,20 @@ class Slot:
             np.multiply(self._prediction, np.float32(-noise), out=self.clean)
             self.clean += self.latents
             self.clean *= np.float32(1 / signal)
-        if self.table.draws_noise[self.row]:
-            self._drawn[...] = self.noise.draw(self.latents.shape)
+        self.draw_noise()
         advance(self.table, self.row, self._terms, self._scratch)
         self.row += 1
+        self._drawn = False
         if self._known is not None:
             self._known.restore(self.latents, self.table, self.row)
+
+
+def _as_float32(values: Array, scratch: Latents) -> Latents:
+    """The values themselves where they are float32, or a copy in `scratch`."""
+    if values.dtype == np.float32:
+        return values
+    scratch[...] = values
+    return scratch
 
 
 def _texts(

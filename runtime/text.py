@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from engines import layout
 from engines.session import Session
@@ -30,9 +31,10 @@ class PromptEncoder:
     Each chunk is encoded on its own, so that embeddings do not depend on their neighbours.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Encode with the text encoder `session`."""
+    def __init__(self, session: Session, dtype: DTypeLike = np.float32) -> None:
+        """Encode with the text encoder `session` to embeddings in `dtype`."""
         self._session = session
+        self._dtype = dtype
         (self._ids,) = session.inputs
         self._known: OrderedDict[_Key, Embeddings] = OrderedDict()
 
@@ -97,13 +99,14 @@ class PromptEncoder:
     def _run(self, keys: Sequence[_Key]) -> list[Embeddings]:
         ids = np.array([chunk.ids for chunk, _ in keys], self._ids.dtype)
         outputs = self._session.run({layout.INPUT_IDS: ids})
-        return [
-            emphasise(outputs[_OUTPUT_OF_CLIP_SKIP[clip_skip]][i].astype(np.float32), chunk.weights)
-            for i, (chunk, clip_skip) in enumerate(keys)
-        ]
+        embeddings = []
+        for i, (chunk, clip_skip) in enumerate(keys):
+            hidden = outputs[_OUTPUT_OF_CLIP_SKIP[clip_skip]][i].astype(np.float32)
+            embeddings.append(emphasise(hidden, chunk.weights).astype(self._dtype, copy=False))
+        return embeddings
 
 
-def emphasise(hidden: Embeddings, weights: Sequence[float]) -> Embeddings:
+def emphasise(hidden: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
     """Scale each token's state by its weight and restore the mean of the whole.
 
     This is the emphasis that AUTOMATIC1111's webui calls "Original".
@@ -118,5 +121,5 @@ def emphasise(hidden: Embeddings, weights: Sequence[float]) -> Embeddings:
     if all(weight == 1 for weight in weights):
         return hidden
     scaled = hidden * np.array(weights, np.float32)[:, None]
-    restored: Embeddings = scaled * (hidden.mean() / scaled.mean())
+    restored: NDArray[np.float32] = scaled * (hidden.mean() / scaled.mean())
     return restored

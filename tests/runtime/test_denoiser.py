@@ -1,16 +1,12 @@
 """The denoising loop on stand-in sessions: batches, guidance, runs that join and leave."""
 
 import math
-import tracemalloc
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engines import layout
 from engines.errors import BackendError, InternalError, SettingError
-from engines.session import Array
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
@@ -330,30 +326,3 @@ def test_calls_become_smaller_between_rows() -> None:
     denoiser.resize(2)
     finish(denoiser)
     assert [len(call["sample"]) for call in unet.calls] == [4] + [2, 2] * 5
-
-
-class InstantUnet(FakeUnet):
-    """Answers with the same array each time, allocating nothing."""
-
-    def __init__(self, predicted: NDArray[np.float32]) -> None:
-        super().__init__()
-        self._predicted = predicted
-
-    def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        return {layout.OUT_SAMPLE: self._predicted}
-
-
-def test_a_row_allocates_nothing_of_a_pictures_size() -> None:
-    """Not with guidance, nor for several runs; noise that is drawn is another matter."""
-    size = (64, 64)
-    denoiser = Denoiser(InstantUnet(np.ones((4, 4, *size), np.float32)), max_batch=4)
-    for seed, sampler in enumerate(("DPM++ 2M", "Heun")):
-        denoiser.add(slot(seed=seed, sampler=sampler, size=size, steps=8))
-    denoiser.advance()
-    tracemalloc.start()
-    try:
-        for _ in range(5):
-            denoiser.advance()
-        assert tracemalloc.get_traced_memory()[1] < 4 * 64 * 64 * 4 / 4
-    finally:
-        tracemalloc.stop()

@@ -45,7 +45,7 @@ def test_a_rescaled_prediction_is_diffusers_own(amount: float, guidance: float) 
 
 def test_rescaling_leaves_what_has_no_contrast() -> None:
     flat = np.full(SHAPE, 2, np.float32)
-    rescale(flat, np.ones(SHAPE, np.float32), 0.7)
+    rescale(flat, np.ones(SHAPE, np.float32), 0.7, np.empty(SHAPE, np.float32))
     assert (flat == 2).all()
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from engines import layout
+from runtime.batches import Batch
 from runtime.known import KnownLatents
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
@@ -52,9 +54,13 @@ def test_the_unet_sees_the_mask_beside_scaled_latents() -> None:
     channels = np.arange(5 * 6 * 8, dtype=np.float32).reshape(5, 6, 8)
     slot = _slot("Euler", None, channels)
     assert slot.sample_shape == (9, 6, 8)
-    sample, timestep = np.empty((1, 9, 6, 8), np.float16), np.empty(1, np.float32)
-    slot.write_inputs(sample, timestep)
-    scale = np.float32(slot.table.input_scale[0])
-    assert scale < 0.9
-    np.testing.assert_array_equal(sample[0, :4], (slot.latents * scale).astype(np.float16))
-    np.testing.assert_array_equal(sample[0, 4:], channels.astype(np.float16))
+    batch = Batch([slot, slot], np.dtype(np.float16))
+    for row in range(2):
+        batch.write_inputs()
+        sample = batch.feeds(embeddings=False)[layout.SAMPLE]
+        scale = np.float32(slot.table.input_scale[row])
+        assert scale < 0.9
+        for entry in sample:
+            np.testing.assert_array_equal(entry[:4], (slot.latents * scale).astype(np.float16))
+            np.testing.assert_array_equal(entry[4:], channels.astype(np.float16))
+        _advance(slot)

@@ -1,7 +1,10 @@
 """Philox against its authors' vectors, and noise against what torch printed on CUDA devices."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime.philox import PhiloxNoise, philox4x32
 
@@ -35,15 +38,21 @@ def _words(text: str) -> list[int]:
     return [int(word, 16) for word in text.split()]
 
 
+def _random(counters: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
+    words = counters.copy()
+    philox4x32(words, key, np.empty_like(words[:2]))
+    return words
+
+
 def test_known_answers() -> None:
     """All at once and each alone: entries of one call know nothing of each other."""
     for (counter, key), answer in zip(KNOWN_ANSWERS, ANSWERS, strict=True):
         low, high = _words(key)
-        columns = np.array([_words(other) for other, _ in KNOWN_ANSWERS], np.uint32).T
+        columns = np.array([_words(other) for other, _ in KNOWN_ANSWERS], np.uint64).T
         place = [other for other, _ in KNOWN_ANSWERS].index(counter)
-        words = philox4x32(columns, (low, high))
+        words = _random(columns, (low, high))
         assert words[:, place].tolist() == _words(answer)
-        alone = philox4x32(columns[:, place : place + 1], (low, high))
+        alone = _random(columns[:, place : place + 1], (low, high))
         assert alone[:, 0].tolist() == _words(answer)
 
 
@@ -65,17 +74,35 @@ def test_a_picture_of_a_batch_is_its_place_in_the_whole() -> None:
 
 
 def test_every_draw_takes_the_next_offset() -> None:
-    """The offset is the counter's lowest word, the element its third; the seed is the key."""
+    """The offset is the counter's lowest word, the element its third; the seed is the key.
+
+    The draw is so large that it is made in several blocks, the last of them short.
+    """
+    shape = (5, 4321)
     noise = PhiloxNoise(2**32 + 5)
     noise.draw((4, 8))
     noise.draw((0, 4))
-    second = noise.draw((2, 3))
-    counter = np.zeros((4, 6), np.uint32)
-    counter[0], counter[2] = 1, np.arange(6)
-    first_word, second_word, *_ = philox4x32(counter, (5, 1)).astype(np.float64)
+    second = noise.draw(shape)
+    counter = np.zeros((4, second.size), np.uint64)
+    counter[0], counter[2] = 1, np.arange(second.size)
+    first_word, second_word, *_ = _random(counter, (5, 1)).astype(np.float64)
     radius = np.sqrt(-2 * np.log((first_word + 0.5) / 2**32))
     wanted = radius * np.sin(2 * np.pi * (second_word + 0.5) / 2**32)
     np.testing.assert_allclose(second.reshape(-1), wanted, rtol=1e-6)
+
+
+def test_noise_is_drawn_in_place_without_allocating() -> None:
+    noise, other = PhiloxNoise(3), PhiloxNoise(3)
+    out = np.empty((4, 96, 96), np.float32)
+    noise.draw_into(out)
+    np.testing.assert_array_equal(out, other.draw(out.shape))
+    tracemalloc.start()
+    try:
+        noise.draw_into(out)
+        assert tracemalloc.get_traced_memory()[1] < 8_000
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(out, other.draw(out.shape))
 
 
 def test_both_halves_of_the_seed_count() -> None:

@@ -65,6 +65,17 @@ def _plain(planner: PromptPlanner, prompt: str, clip_skip: int = 1) -> PromptPla
     return planner.plan(prompt, "", 1, 1.0, clip_skip)
 
 
+def test_embeddings_are_rounded_once_to_the_dtype_that_they_are_fed_in(
+    planner: PromptPlanner,
+) -> None:
+    """After emphasis, which is computed in float32."""
+    plan = _plain(planner, "a (b:1.3)")
+    ((exact,),) = PromptEncoder(Recorder()).encode(plan).prompts
+    ((rounded,),) = PromptEncoder(Recorder(), "float16").encode(plan).prompts
+    assert rounded.dtype == np.float16
+    np.testing.assert_array_equal(rounded, exact.astype(np.float16))
+
+
 def test_both_prompts_have_the_length_of_the_longer(
     encoder: PromptEncoder, planner: PromptPlanner
 ) -> None:
