@@ -12,9 +12,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from engines.errors import SettingError
+from runtime.server.faults import Fault, FaultError, Kind
 from runtime.server.given_pictures import open_picture
 from runtime.server.openai_bodies import ChangeBody
 
@@ -38,6 +39,7 @@ async def read_form(
     """The fields, the picture and the mask of a form.
 
     Raises:
+        FaultError: the client went away.
         RequestValidationError: a field has no possible value.
         SettingError: it is no form, there is not one picture, a text where a file should be, or a
             field more than once.
@@ -90,6 +92,8 @@ async def _parse(http: Request) -> FormData:
             return await parser.parse()
     except MultiPartException as error:
         raise SettingError(f"The form cannot be read: {error.message}") from error
+    except ClientDisconnect as error:
+        raise FaultError(Fault(Kind.CANCELLED, "The client went away.")) from error
 
 
 async def _open(name: str, file: UploadFile | str, max_pixels: int) -> Image.Image:

@@ -151,3 +151,16 @@ def test_an_answer_does_not_wait_for_acknowledgements(address: str) -> None:
             assert client.get("/healthz").status_code == 200
             seconds.append(time.perf_counter() - began)
     assert statistics.median(seconds) < 0.03
+
+
+def test_a_client_that_leaves_while_it_sends_a_form_is_no_mistake_of_ours(
+    guarded: Stub, address: str
+) -> None:
+    head = "POST /v1/images/edits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+    with connect(address) as connection:
+        connection.sendall(
+            f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x".encode()
+        )
+    refused = 'fracture_refusals_total{kind="cancelled"} 1.0'
+    wait_until(lambda: refused in guarded.service.metrics.text().decode())
+    assert 'kind="internal_error"} 1.0' not in guarded.service.metrics.text().decode()
