@@ -139,6 +139,22 @@ def test_clients_that_hold_every_connection_hold_nobody_up(
     assert 'fracture_http_connections_closed_total{reason="silent"} 0.0' not in figures
 
 
+def test_a_connection_that_was_used_lately_stays(
+    limited: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "GRACE_SECONDS", 0.0)
+    with live(limited) as address, crowd(address, MOST, b"") as sockets:
+        for each in (*sockets, sockets[0]):
+            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += each.recv(10_000)
+        assert get(address, "/v1/info").status_code == 200
+        assert sockets[1].recv(100) == b""
+        sockets[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sockets[0].recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 def test_among_busy_clients_health_is_answered_and_nothing_else(limited: Stub) -> None:
     with live(limited) as address:
         with crowd(address, MOST, UNFINISHED_BODY):
