@@ -8,7 +8,7 @@ import numpy as np
 from engines import layout
 from engines.axes import fixed_axes
 from engines.manifest import ComponentSpec, TensorSpec
-from engines.session import Array, Session
+from engines.session import Array, Preparation, Session
 
 
 def open_to_any_batch(
@@ -51,9 +51,9 @@ class _AnyBatch(Session):
         self._whole = False
         self._bound: dict[str, Array] = {}
 
-    def prepare(self, sizes: Mapping[str, int]) -> None:
-        """Let the graph prepare."""
-        self._session.prepare(sizes)
+    def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
+        """The graph's."""
+        return self._session.preparation(sizes)
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         self._bound.update(feeds)

@@ -1,7 +1,7 @@
 """A Session is one loaded graph. Shapes and dtypes are checked here, once, for every backend."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +12,9 @@ from engines.errors import InternalError
 from engines.manifest import ComponentSpec, TensorSpec
 
 Array = NDArray[Any]
+
+Preparation = Callable[[], object]
+"""Gets a session ready for certain sizes, or raises a BackendError."""
 
 
 class Session(ABC):
@@ -46,19 +49,15 @@ class Session(ABC):
         self._check_axes()
         return self._execute(feeds)
 
-    def prepare(self, sizes: Mapping[str, int]) -> None:
-        """Do what the first run on inputs of these sizes would have to do before it runs.
+    def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
+        """What a run on inputs of these sizes would have to do first; None if there is nothing.
 
-        Another thread may do this while sessions of other graphs run. What takes inputs of any
-        size has nothing to do.
+        Another thread may do it while sessions of other graphs run.
 
         Args:
             sizes: for each dynamic axis of the inputs except the batch, its size.
-
-        Raises:
-            BackendError: the engine fails.
         """
-        return
+        return None
 
     @abstractmethod
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engines import layout
 from engines.errors import SettingError
-from engines.session import Array, Session
+from engines.session import Array, Preparation, Session
 from runtime.batches import Batch, form_batches
 from runtime.slot import Slot
 
@@ -49,18 +49,15 @@ class Denoiser:
         """The runs in progress."""
         return tuple(self._slots)
 
-    def prepare(self, height: int, width: int, tokens: int) -> None:
-        """Do what the first row would have to do before its call.
+    def preparation(self, height: int, width: int, tokens: int) -> Preparation | None:
+        """What the first row would have to do before its call; None if there is nothing.
 
         Args:
             height: of the latents.
             width: of the latents.
             tokens: of each text.
-
-        Raises:
-            BackendError: the engine fails.
         """
-        self._session.prepare({"height": height, "width": width, "tokens": tokens})
+        return self._session.preparation({"height": height, "width": width, "tokens": tokens})
 
     def resize(self, max_batch: int) -> None:
         """Feed at most `max_batch` entries in one call from the next row on.

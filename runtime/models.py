@@ -87,13 +87,19 @@ class Models:
         Raises:
             BackendError: an engine fails.
         """
-        denoiser, decoder = self.denoiser, self.decoder
-        with ThreadPoolExecutor() as threads:
-            unet = threads.submit(denoiser.prepare, height, width, tokens)
-            vae = threads.submit(decoder.prepare, height, width, tiling)
+        preparations = (
+            self.denoiser.preparation(height, width, tokens),
+            self.decoder.preparation(height, width, tiling),
+        )
+        wanted = [preparation for preparation in preparations if preparation is not None]
+        if not wanted:
             yield
-            unet.result()
-            vae.result()
+            return
+        with ThreadPoolExecutor(len(wanted)) as threads:
+            results = [threads.submit(preparation) for preparation in wanted]
+            yield
+            for result in results:
+                result.result()
 
     @property
     def sees_mask(self) -> bool:

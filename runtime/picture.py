@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from engines import layout
 from engines.errors import BackendError
-from engines.session import Session
+from engines.session import Preparation, Session
 from runtime.tiles import AUTO, TILE, run_tiled, wants_tiles
 
 Pixels = NDArray[np.uint8]
@@ -27,20 +27,17 @@ class PictureDecoder:
         self._scaling_factor = scaling_factor
         (self._latents,) = session.inputs
 
-    def prepare(self, height: int, width: int, tiling: str = AUTO) -> None:
-        """Do what the first decoding of latents of this size would have to do before it runs.
+    def preparation(self, height: int, width: int, tiling: str = AUTO) -> Preparation | None:
+        """What decoding latents of this size would have to do first; None if there is nothing.
 
         Args:
             height: of the latents.
             width: of the latents.
             tiling: one of `runtime.tiles.TILINGS`.
-
-        Raises:
-            BackendError: the engine fails.
         """
         if wants_tiles(tiling, width * self._downscale, height * self._downscale):
             height, width = min(height, TILE), min(width, TILE)
-        self._session.prepare({"height": height, "width": width})
+        return self._session.preparation({"height": height, "width": width})
 
     def decode(self, latents: NDArray[np.float32], tiling: str = AUTO) -> Pixels:
         """Turn the latents of one picture, [C, h, w], into its pixels, [H, W, 3].

@@ -10,7 +10,7 @@ from engines.axes import Limits
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.manifest import ComponentSpec
-from engines.session import Array, Session
+from engines.session import Array, Preparation, Session
 
 
 class Clock(Protocol):
@@ -84,9 +84,9 @@ class _TimedSession(Session):
         with self._clock.time(self._component):
             return self._session.run(feeds)
 
-    def prepare(self, sizes: Mapping[str, int]) -> None:
-        """Let the session prepare."""
-        self._session.prepare(sizes)
+    def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
+        """The session's."""
+        return self._session.preparation(sizes)
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         return self._session.run(feeds)

@@ -1,11 +1,12 @@
 """A session for engines that are faster on a graph of fixed sizes than on one of any size."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from engines.manifest import ComponentSpec
-from engines.session import Array, Session
+from engines.session import Array, Preparation, Session
 
 Compile = Callable[[Mapping[str, int]], Session]
 """Compiles a graph for a size of each of its dynamic axes."""
@@ -31,13 +32,16 @@ class FixedSizesSession(Session):
         self._gathered: dict[str, Array] = {}
         self._one_by_one = any(_BATCH in tensor.shape for tensor in spec.inputs)
 
-    def prepare(self, sizes: Mapping[str, int]) -> None:
-        """Compile the graph."""
-        self._compile({_BATCH: 1, **sizes})
+    def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
+        """Compiling the graph, unless it is compiled for these sizes."""
+        wanted = self._of_one_entry(sizes)
+        if self._compiled is not None and wanted == self._sizes:
+            return None
+        return functools.partial(self._compiled_for, wanted)
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         self._bound.update(feeds)
-        compiled = self._compile(self._bound_sizes())
+        compiled = self._compiled_for(self._of_one_entry(self._bound_sizes()))
         entries = len(next(iter(self._bound.values())))
         if entries == 1 or not self._one_by_one:
             return compiled.run(self._bound)
@@ -64,13 +68,16 @@ class FixedSizesSession(Session):
             if isinstance(axis, str)
         }
 
-    def _compile(self, sizes: Mapping[str, int]) -> Session:
-        axes = dict.fromkeys(a for t in self.inputs for a in t.shape if isinstance(a, str))
-        wanted = {axis: 1 if axis == _BATCH else sizes[axis] for axis in axes}
-        if self._compiled is None or wanted != self._sizes:
+    def _of_one_entry(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The sizes of the inputs' dynamic axes, with one entry."""
+        axes = {axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str)}
+        return {axis: 1 if axis == _BATCH else sizes[axis] for axis in axes}
+
+    def _compiled_for(self, sizes: Mapping[str, int]) -> Session:
+        if self._compiled is None or sizes != self._sizes:
             self._release()
-            self._compiled = self._compile_for(wanted)
-            self._sizes = wanted
+            self._compiled = self._compile_for(sizes)
+            self._sizes = sizes
         return self._compiled
 
     def close(self) -> None:

@@ -138,3 +138,12 @@ def test_nothing_is_loaded_before_the_first_picture_is_asked_for(bundle: Bundle)
         assert not backend.opened
         next(pictures)
         assert backend.opened
+
+
+def test_nothing_is_prepared_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = CompilingBackend()
+    with Pipeline(bundle, Choice(backend, "asked for")) as pipeline:
+        list(pipeline.generate(Request("a cat", seed=3)))
+        monkeypatch.setattr("runtime.models.ThreadPoolExecutor", None)
+        list(pipeline.generate(Request("a dog", seed=4)))
+    assert len(backend.compiled) == 2

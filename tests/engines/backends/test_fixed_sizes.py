@@ -92,16 +92,22 @@ def test_other_sizes_are_compiled_with_every_bound_input() -> None:
     assert [compiled.closed for compiled in compiler.made] == [True, True]
 
 
+def prepare(session: Session, height: int) -> None:
+    preparation = session.preparation({"height": height})
+    assert preparation is not None
+    preparation()
+
+
 def test_what_was_prepared_is_not_compiled_again() -> None:
     compiler = Compiler()
     with FixedSizesSession(SPEC, compiler) as session:
-        session.prepare({"height": 5})
+        prepare(session, height=5)
         assert [compiled.sizes for compiled in compiler.made] == [{"batch": 1, "height": 5}]
         session.run({"sample": sample(2, 5), "scale": SCALE})
-        session.prepare({"height": 5})
+        assert session.preparation({"height": 5}) is None
         assert len(compiler.made) == 1
-        session.prepare({"height": 7})
-        session.prepare({"height": 5})
+        prepare(session, height=7)
+        prepare(session, height=5)
         out = session.run({"sample": sample(2, 5)})["out"]
         np.testing.assert_array_equal(out, sample(2, 5) * SCALE[:, None, None])
     assert len(compiler.made) == 3
