@@ -201,7 +201,8 @@ def _time(
             try:
                 session.run(feeds)
             except BackendError as error:
-                refused[variant] = {"refused": str(error).rpartition(" : ")[2]}
+                parts = [part.strip() for part in str(error).split(" : ")]
+                refused[variant] = {"refused": next(part for part in reversed(parts) if part)}
                 session.close()
                 continue
             sessions[variant] = session

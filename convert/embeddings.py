@@ -163,7 +163,7 @@ def write_embeddings(
         )
 
 
-def _reader(tensor: StoredTensor) -> Callable[[str], bytearray]:
+def _reader(tensor: StoredTensor) -> Callable[[str], memoryview]:
     return lambda _: tensor.read()
 
 

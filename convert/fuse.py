@@ -2,8 +2,8 @@
 
 A LoRA's ΔW depends on nothing but its file and W (convert/updates), so that the order of several
 is of no matter beyond rounding. Sums are taken in float32 and rounded once to the output's dtype.
-One tensor is made while another is written, so the peak is that of the largest ones, whatever the
-model's size.
+Some tensors are made while others are written, so the peak is that of the largest ones, whatever
+the model's size. Each is made by one thread: the output is the same on any number of cores.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from convert.fuse_plan import KEEP_DTYPE, FusePlan
 from convert.fuse_record import FuseRecord, write_record
 from convert.match import Update
 from convert.model import WEIGHT_FILES, Component
-from convert.tensor_writer import WRITING_THREADS, write_tensor_file
+from convert.tensor_writer import write_tensor_file
 from convert.tensors import StoredTensor
 from engines import layout
 from engines.errors import InputError
@@ -38,6 +38,9 @@ TORCH_DTYPES: Final = {
 STORED_DTYPES: Final = {"fp16": "F16", "fp32": "F32"}
 
 _CONFIG_DTYPE_KEYS: Final = ("dtype", "torch_dtype")
+
+_MOST_THREADS: Final = 4
+"""More would wait for the thread that hashes what they make."""
 
 Updates = list[tuple[Update, float, str]]
 """What is added to one tensor: the update, its weight, the LoRA's name."""
@@ -66,7 +69,7 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
     files: dict[str, FileEntry] = {}
     with (
         publish_directory(out, force=force, marker=layout.FUSE_FILE) as partial,
-        _cores_left_for(WRITING_THREADS),
+        _one_core_for_each() as threads,
         tqdm(total=total, desc="fuse", unit="B", unit_scale=True, disable=not progress) as bar,
     ):
         documents = dict(plan.base.documents)
@@ -74,7 +77,7 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
             name = WEIGHT_FILES[component.name]
             (partial / name).parent.mkdir()
             files[name] = _write_component(
-                component, partial / name, updates, plan.draft.dtype, bar
+                component, partial / name, updates, plan.draft.dtype, threads, bar
             )
             config = _config_for(component, plan.draft.dtype)
             documents[f"{component.name}/config.json"] = config
@@ -88,14 +91,14 @@ def run_fuse(plan: FusePlan, out: Path, *, force: bool, progress: bool = True) -
 
 
 @contextlib.contextmanager
-def _cores_left_for(threads: int) -> Iterator[None]:
-    """Keep torch off some cores: where two of its threads share one, they wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before - threads))
+def _one_core_for_each() -> Iterator[int]:
+    """How many threads to make tensors in; torch does not divide any of their work further."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        yield
+        yield min(cores, _MOST_THREADS)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(cores)
 
 
 def _updates_by_weight(plan: FusePlan) -> dict[tuple[str, str], Updates]:
@@ -115,6 +118,7 @@ def _write_component(
     path: Path,
     updates: Mapping[tuple[str, str], Updates],
     dtype: str,
+    threads: int,
     bar: "tqdm[Any]",
 ) -> FileEntry:
     targets = {
@@ -122,16 +126,17 @@ def _write_component(
         for name, tensor in component.tensors.items()
     }
 
-    def produce(name: str) -> bytearray | memoryview:
+    def produce(name: str) -> memoryview:
         tensor = component.tensors[name]
         applied = updates.get((component.name, name), [])
-        bar.update(tensor.size)
+        with bar.get_lock():
+            bar.update(tensor.size)
         if not applied and tensor.dtype == targets[name]:
             return tensor.read()
         return _to_bytes(fuse_tensor(tensor, applied, TORCH_DTYPES[targets[name]]))
 
     shapes = {name: (targets[name], tensor.shape) for name, tensor in component.tensors.items()}
-    return write_tensor_file(path, shapes, produce, {"format": "pt"})
+    return write_tensor_file(path, shapes, produce, {"format": "pt"}, threads=threads)
 
 
 def fuse_tensor(tensor: StoredTensor, updates: Updates, dtype: torch.dtype) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from convert.export_options import ExportOptions, parse_dtypes
 from convert.export_plan import plan_export
 from convert.fuse_plan import KEEP_DTYPE, plan_fuse
+from convert.imports import importing_torch
 from convert.measure import Measurement, measured
 from convert.model import TEXT_ENCODER, UNET
 from convert.parity import is_verified
@@ -79,7 +80,8 @@ def run_stages(
             )
             skipped = fuse.is_fulfilled_by(fused, progress=progress)
             if not skipped:
-                from convert.fuse import run_fuse
+                with importing_torch():
+                    from convert.fuse import run_fuse
 
                 run_fuse(fuse, fused, force=True, progress=progress)
         reports.append(_report("fuse", skipped, cost))

@@ -1,25 +1,25 @@
 """Writing a safetensors file, tensor by tensor."""
 
+import contextlib
 import hashlib
 import json
 import math
-import os
 import struct
-import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import Final, Self
 
+from convert.direct_file import DirectFile
 from convert.tensors import ITEM_SIZES
 from engines.errors import InternalError
 from engines.manifest import FileEntry
 
-WRITING_THREADS: Final = 2
-"""The threads that `write_tensor_file` has beside its caller's."""
+Content = bytes | bytearray | memoryview
 
-_FLUSH_BYTES: Final = 1 << 26
+_AHEAD_BYTES: Final = 1 << 26
+"""What may be made before its turn; a larger tensor is made alone."""
 _PENDING_BYTES: Final = 1 << 26
 """What may wait to be written and hashed; a larger tensor waits alone."""
 
@@ -27,18 +27,21 @@ _PENDING_BYTES: Final = 1 << 26
 def write_tensor_file(
     path: Path,
     tensors: Mapping[str, tuple[str, tuple[int, ...]]],
-    produce: Callable[[str], bytes | bytearray | memoryview],
+    produce: Callable[[str], Content],
     metadata: Mapping[str, str],
+    *,
+    threads: int = 1,
 ) -> FileEntry:
     """Write a safetensors file tensor by tensor, so that only some of them are in memory.
 
-    While some are written and hashed, each by a thread of its own, the next is made.
+    While some are written and hashed, each by a thread of its own, the next are made.
 
     Args:
         path: the file; it is overwritten.
         tensors: dtype and shape of every tensor, by name.
         produce: gives a tensor's bytes, little-endian and row-major; called once for each name.
         metadata: the header's `__metadata__`.
+        threads: how many call `produce`, each for another name.
 
     Returns:
         The file's size and sha256.
@@ -61,14 +64,35 @@ def write_tensor_file(
     text += b" " * (-len(text) % 8)
     start = struct.pack("<Q", len(text)) + text
     digest = hashlib.sha256()
-    with path.open("wb") as file, _Takers(_Sink(file).write, digest.update) as takers:
+    with DirectFile(path) as file, _Takers(file.write, digest.update) as takers:
         takers.give(start)
-        for name in names:
-            content = memoryview(produce(name)).cast("B")
-            if content.nbytes != sizes[name]:
-                raise InternalError(f"{name} has {content.nbytes} bytes instead of {sizes[name]}")
-            takers.give(content)
+        made = _make_ahead(names, sizes, produce, threads)
+        with contextlib.closing(made):
+            for name, content in zip(names, made, strict=True):
+                if len(content) != sizes[name]:
+                    raise InternalError(f"{name} has {len(content)} bytes instead of {sizes[name]}")
+                takers.give(content)
     return FileEntry(len(start) + position, digest.hexdigest())
+
+
+def _make_ahead(
+    names: Sequence[str],
+    sizes: Mapping[str, int],
+    produce: Callable[[str], Content],
+    threads: int,
+) -> Generator[memoryview]:
+    """The content for each name in turn, made by threads while earlier ones are taken."""
+    pending: deque[tuple[int, Future[Content]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for name in names:
+            while pending and sum(size for size, _ in pending) + sizes[name] > _AHEAD_BYTES:
+                yield memoryview(pending.popleft()[1].result()).cast("B")
+            pending.append((sizes[name], pool.submit(produce, name)))
+        while pending:
+            yield memoryview(pending.popleft()[1].result()).cast("B")
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _Takers:
@@ -99,23 +123,3 @@ class _Takers:
         finally:
             for _taker, thread in self._takers:
                 thread.shutdown(cancel_futures=True)
-
-
-class _Sink:
-    """A file that is brought to the disk while it is written, and does not stay in memory.
-
-    Otherwise the disk would begin when all is written and has to be flushed, and gigabytes that
-    nobody reads now would push out what others need.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._pending = 0
-
-    def write(self, content: bytes | memoryview) -> None:
-        self._file.write(content)
-        self._pending += len(content)
-        if self._pending >= _FLUSH_BYTES and sys.platform == "linux":
-            # Pages that are not on the disk yet are sent there, and released at the next turn.
-            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            self._pending = 0

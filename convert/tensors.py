@@ -99,19 +99,19 @@ class StoredTensor:
     offset: int
     size: int
 
-    def read(self) -> bytearray:
-        """The tensor's bytes, little-endian and in row-major order.
+    def read(self) -> memoryview:
+        """The tensor's bytes in memory of their own, little-endian and in row-major order.
 
         Raises:
             InputError: the file cannot be read, or has changed since its header was read.
         """
-        content = bytearray(self.size)
+        content = np.empty(self.size, np.uint8).data  # a bytearray is filled with zeros
         try:
             with self.file.open("rb", buffering=0) as file:
                 file.seek(self.offset)
-                view = memoryview(content)
-                while len(view) and (count := file.readinto(view)):
-                    view = view[count:]
+                rest = content
+                while len(rest) and (count := file.readinto(rest)):
+                    rest = rest[count:]
                 self._check_state(file)
         except OSError as error:
             raise InputError(f"{self.file} cannot be read: {error.strerror}.") from error

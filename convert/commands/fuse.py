@@ -9,6 +9,7 @@ from typing import Final
 from convert.block_weights import BLOCKS, check_block_weights
 from convert.export_options import DTYPES
 from convert.fuse_record import FuseRecord, RankRecord
+from convert.imports import importing_torch
 from convert.measure import measured
 from convert.recipe import DEFAULT, Recipe, RecipeLora, load_recipe
 from convert.sources import source_name
@@ -136,7 +137,8 @@ def run(options: argparse.Namespace) -> Result:
                 progress=not options.quiet,
             )
             # torch takes a second, in which the plan's hashing is well under way.
-            from convert.fuse import run_fuse
+            with importing_torch():
+                from convert.fuse import run_fuse
         except ImportError as error:
             raise MissingExtraError(str(error.name), "convert", "convert fuse") from error
         record = run_fuse(plan, out, force=options.force, progress=not options.quiet)

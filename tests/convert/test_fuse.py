@@ -212,6 +212,23 @@ def test_the_record(demo_base: Path, demo_loras: tuple[Path, Path], fused_demo: 
         )
 
 
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_number_of_cores_changes_nothing(
+    demo_base: Path, demo_loras: tuple[Path, Path], tmp_path: Path, fused_demo: Path, cores: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        fuse(recipe_of(demo_base, *demo_loras), tmp_path / "out", [0.6, 0.6])
+        assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    files, others = (
+        read_record(path / "fuse.json").files for path in (tmp_path / "out", fused_demo)
+    )
+    assert all(files[name] == others[name] for name in WEIGHT_FILES.values())
+
+
 def test_no_path_of_this_machine_is_recorded(fused_demo: Path, demo_base: Path) -> None:
     for path in fused_demo.rglob("*.json"):
         text = path.read_text()

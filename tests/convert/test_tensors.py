@@ -96,6 +96,39 @@ def test_more_than_may_wait_is_written_in_order(tmp_path: Path) -> None:
     assert all(found[name].numpy().tobytes() == made[name] for name in made)
 
 
+def test_what_several_threads_make_is_written_in_order(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def produce(name: str) -> bytes:
+        if name == "t0":
+            time.sleep(0.2)
+        made.append(name)
+        return name.encode()
+
+    layout = {f"t{i}": ("U8", (2,)) for i in range(10)}
+    entry = write_tensor_file(tmp_path / "x", layout, produce, {}, threads=3)
+    assert made != sorted(made) == sorted(layout)
+    content = (tmp_path / "x").read_bytes()
+    assert content.endswith("".join(sorted(layout)).encode())
+    assert entry.sha256 == sha256(content).hexdigest()
+
+
+def test_a_fault_of_a_thread_is_raised_and_ends_the_others(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def produce(name: str) -> bytes:
+        made.append(name)
+        if name == "t003":
+            raise InputError("no")
+        time.sleep(0.01)
+        return b"1"
+
+    layout = {f"t{i:03}": ("U8", (1,)) for i in range(1000)}
+    with pytest.raises(InputError, match="no"):
+        write_tensor_file(tmp_path / "x", layout, produce, {}, threads=2)
+    assert len(made) < 100
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -248,10 +248,10 @@ def test_an_interruption_leaves_nothing(
 ) -> None:
     calls = iter(range(2))
 
-    def interrupt(*arguments: object) -> object:
+    def interrupt(*arguments: object, **options: object) -> object:
         if next(calls) == 1:
             raise KeyboardInterrupt
-        return write_tensor_file(*arguments)  # type: ignore[arg-type]
+        return write_tensor_file(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fuse_module, "write_tensor_file", interrupt)
     assert main(_arguments(base, loras, out)) == 130
