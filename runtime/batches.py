@@ -87,17 +87,29 @@ class Batch:
             begin += entries
 
 
-def form_batches(slots: list[Slot], max_batch: int) -> list[list[Slot]]:
-    """Runs of one latent size and text length go together, up to `max_batch` entries.
+def places_of(slot: Slot, area: float | None) -> float:
+    """The places of a call that a run takes: one an entry, of latents above `area` more."""
+    _, height, width = slot.latents.shape
+    return slot.entries * (1.0 if area is None else max(1.0, height * width / area))
 
-    A run that has more entries than that is alone.
+
+def form_batches(slots: list[Slot], max_batch: int, area: float | None = None) -> list[list[Slot]]:
+    """Runs of one latent size and text length go together, as many as there are places for.
+
+    A run that takes more than all is alone.
+
+    Args:
+        slots: the runs.
+        max_batch: the places of one call.
+        area: height times width of the largest latents of which an entry takes one place; an entry
+            of larger ones takes as many as it is larger. None where all take one.
     """
     groups: dict[tuple[int, ...], list[list[Slot]]] = {}
     for slot in slots:
         key = (*slot.sample_shape, *slot.embeddings[0].shape)
         batches = groups.setdefault(key, [[]])
-        taken = sum(other.entries for other in batches[-1])
-        if taken and taken + slot.entries > max_batch:
+        taken = sum(places_of(other, area) for other in batches[-1])
+        if taken and taken + places_of(slot, area) > max_batch:
             batches.append([])
         batches[-1].append(slot)
     return [batch for batches in groups.values() for batch in batches]

@@ -59,8 +59,12 @@ class Denoiser:
         """
         return self._session.preparation({"height": height, "width": width, "tokens": tokens})
 
-    def resize(self, max_batch: int) -> None:
+    def resize(self, max_batch: int, area: float | None = None) -> None:
         """Feed at most `max_batch` entries in one call from the next row on.
+
+        Args:
+            max_batch: of latents up to `area`; of larger ones as many fewer.
+            area: height times width; None where their size does not matter.
 
         Raises:
             SettingError: no run with guidance fits into that.
@@ -70,6 +74,7 @@ class Denoiser:
                 f"A batch of {max_batch} cannot hold a picture with guidance; choose at least 2."
             )
         self.max_batch = max_batch
+        self._area = area
         self._stale = True
 
     def add(self, slot: Slot) -> None:
@@ -101,7 +106,8 @@ class Denoiser:
         if self._stale or not all(batch.fits for batch in self._batches):
             going = [slot for slot in self._slots if not slot.finished]
             self._batches = [
-                Batch(slots, self._dtype) for slots in form_batches(going, self.max_batch)
+                Batch(slots, self._dtype)
+                for slots in form_batches(going, self.max_batch, self._area)
             ]
         self._stale = True  # until every call has succeeded: some runs may be finished, some not
         for batch in self._batches:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from engines import layout
 from engines.errors import BackendError
 from engines.session import Session
+from runtime.calls import Calls
 from runtime.resize import Bytes
 from runtime.tiles import Values, run_tiled, wants_tiles
 
@@ -34,7 +35,7 @@ class PictureEncoder:
         self._downscale = downscale
         (self._sample,) = session.inputs
 
-    def encode(self, sample: Values, draw: Draw, tiling: str) -> Latents:
+    def encode(self, sample: Values, draw: Draw, tiling: str) -> Calls[Latents]:
         """Sample the latents [C, h, w] of a picture.
 
         Source: `DiagonalGaussianDistribution` in diffusers.
@@ -49,9 +50,9 @@ class PictureEncoder:
         """
         height, width = sample.shape[1:]
         if wants_tiles(tiling, width, height):
-            parameters = run_tiled(self._run, sample, (self._downscale, 1))
+            parameters = yield from run_tiled(self._run, sample, (self._downscale, 1))
         else:
-            parameters = self._run(sample)
+            parameters = yield from self._run(sample)
         if not np.isfinite(parameters).all():
             raise BackendError(
                 "The picture's latents came out with values that are no numbers: the VAE encoder "
@@ -63,7 +64,8 @@ class PictureEncoder:
         scaled: Latents = latents * np.float32(self._scaling_factor)
         return scaled
 
-    def _run(self, sample: Values) -> Values:
+    def _run(self, sample: Values) -> Calls[Values]:
+        yield layout.VAE_ENCODER
         feeds = {layout.SAMPLE: sample[None].astype(self._sample.dtype)}
         parameters = self._session.run(feeds)[layout.LATENT_PARAMETERS][0]
         return np.array(parameters, np.float32)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runtime.calls import Calls
 from runtime.latent_resize import Latents, resize_latents
 from runtime.resize import FILTERS, Bytes, resize
 
@@ -110,9 +111,9 @@ def upscale(
     latents: Latents,
     hires: HiresSettings,
     downscale: int,
-    decode: Callable[[Latents], Bytes],
-    encode: Callable[[Bytes], Latents],
-) -> Latents:
+    decode: Callable[[Latents], Calls[Bytes]],
+    encode: Callable[[Bytes], Calls[Latents]],
+) -> Calls[Latents]:
     """Enlarge the first pass's latents [C, h, w] for the second.
 
     Args:
@@ -125,4 +126,6 @@ def upscale(
     method = LATENT_UPSCALERS.get(hires.upscaler)
     if method is not None:
         return resize_latents(latents, hires.height // downscale, hires.width // downscale, method)
-    return encode(resize(decode(latents), hires.width, hires.height, method=hires.upscaler))
+    pixels = yield from decode(latents)
+    larger = resize(pixels, hires.width, hires.height, method=hires.upscaler)
+    return (yield from encode(larger))

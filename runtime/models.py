@@ -7,6 +7,7 @@ from functools import cached_property
 
 from engines import layout
 from engines.any_batch import open_to_any_batch
+from engines.axes import fixed_axes
 from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.session import Session
@@ -49,7 +50,10 @@ class Models:
             for tensor in self._bundle.component(layout.UNET).inputs
             if tensor.name == layout.ENCODER_HIDDEN_STATES
         )
-        return PromptEncoder(self._open(layout.TEXT_ENCODER), dtype)
+        component = layout.TEXT_ENCODER
+        size = fixed_axes(component, self._bundle.component(component)).get("batch")
+        most = size or self.limits.most(component, "batch")
+        return PromptEncoder(self._open(component), dtype, most)
 
     @cached_property
     def denoiser(self) -> Denoiser:

@@ -2,6 +2,7 @@
 
 from engines.errors import InternalError
 from engines.manifest import Latents as LatentsSpec
+from runtime.calls import Calls
 from runtime.canvas import prepare_canvas
 from runtime.encoder import to_sample
 from runtime.hires import upscale
@@ -28,7 +29,7 @@ class Passes:
         self._spec = spec
         self._starter = Starter(lambda: models.encoder, spec, sees_mask=models.sees_mask)
 
-    def first(self, settings: Settings, table: Table) -> Start:
+    def first(self, settings: Settings, table: Table) -> Calls[Start]:
         """Where the first pass starts.
 
         Raises:
@@ -38,11 +39,11 @@ class Passes:
         noise, tiling = self._noise(settings), settings.vae_tiling
         width, height = settings.width, settings.height
         if settings.init is None:
-            return self._starter.from_noise(table, noise, width, height, tiling)
+            return (yield from self._starter.from_noise(table, noise, width, height, tiling))
         canvas = prepare_canvas(settings.init, width, height)
-        return self._starter.from_canvas(table, noise, canvas, settings.init, tiling)
+        return (yield from self._starter.from_canvas(table, noise, canvas, settings.init, tiling))
 
-    def second(self, settings: Settings, table: Table, latents: Latents) -> Start:
+    def second(self, settings: Settings, table: Table, latents: Latents) -> Calls[Start]:
         """Where the second pass starts, from the latents [C, h, w] of the first.
 
         Raises:
@@ -51,16 +52,16 @@ class Passes:
         if settings.hires is None:
             raise InternalError("a picture without hires fix has no second pass")
         noise, tiling = self._noise(settings), settings.vae_tiling
-        enlarged = upscale(
+        enlarged = yield from upscale(
             latents,
             settings.hires,
             self._spec.downscale,
             decode=lambda made: self._models.decoder.decode(made, tiling),
             encode=lambda pixels: self._starter.encode(to_sample(pixels), noise, tiling),
         )
-        return self._starter.from_latents(table, noise, enlarged, tiling)
+        return (yield from self._starter.from_latents(table, noise, enlarged, tiling))
 
-    def finish(self, settings: Settings, latents: Latents) -> Pixels:
+    def finish(self, settings: Settings, latents: Latents) -> Calls[Pixels]:
         """The picture of the last pass's latents [C, h, w].
 
         Raises:
@@ -68,7 +69,7 @@ class Passes:
         """
         if not self.is_last(settings, latents):
             raise InternalError("a picture has another pass, whose latents are asked for")
-        pixels = self._models.decoder.decode(latents, settings.vae_tiling)
+        pixels = yield from self._models.decoder.decode(latents, settings.vae_tiling)
         if settings.init is None:
             return pixels
         return prepare_canvas(settings.init, settings.width, settings.height).finish(pixels)

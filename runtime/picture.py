@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from engines import layout
 from engines.errors import BackendError
 from engines.session import Preparation, Session
-from runtime.tiles import AUTO, TILE, run_tiled, wants_tiles
+from runtime.calls import Calls
+from runtime.tiles import AUTO, TILE, Values, run_tiled, wants_tiles
 
 Pixels = NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ class PictureDecoder:
             height, width = min(height, TILE), min(width, TILE)
         return self._session.preparation({"height": height, "width": width})
 
-    def decode(self, latents: NDArray[np.float32], tiling: str = AUTO) -> Pixels:
+    def decode(self, latents: NDArray[np.float32], tiling: str = AUTO) -> Calls[Pixels]:
         """Turn the latents of one picture, [C, h, w], into its pixels, [H, W, 3].
 
         Args:
@@ -52,9 +53,9 @@ class PictureDecoder:
         _, height, width = latents.shape
         scaled = latents / np.float32(self._scaling_factor)
         if wants_tiles(tiling, width * self._downscale, height * self._downscale):
-            sample = run_tiled(self._run, scaled, (1, self._downscale))
+            sample = yield from run_tiled(self._run, scaled, (1, self._downscale))
         else:
-            sample = self._run(scaled)
+            sample = yield from self._run(scaled)
         if not np.isfinite(sample).all():
             raise BackendError(
                 "The picture came out with values that are no numbers: the model overflowed its "
@@ -62,7 +63,8 @@ class PictureDecoder:
             )
         return to_pixels(sample)
 
-    def _run(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, latents: Values) -> Calls[Values]:
+        yield layout.VAE_DECODER
         feeds = {layout.LATENT_SAMPLE: latents[None].astype(self._latents.dtype)}
         return np.array(self._session.run(feeds)[layout.SAMPLE][0], np.float32)
 

@@ -12,6 +12,7 @@ from typing import Self
 from engines import layout
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
+from runtime.calls import Calls, complete
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.guidance import guidance_of
@@ -165,9 +166,9 @@ class Pipeline:
                     ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
                     on_step(Step(done, total, advanced, factors))
                     for slot, each in ended:
-                        following = self.resume(slot.latents, each)
+                        following = complete(self.resume(slot.latents, each))
                         if following is None:
-                            yield self.finish(slot.latents, each)
+                            yield complete(self.finish(slot.latents, each))
                         else:
                             self._join(following, each, running, previews=previews)
             except Cancelled:
@@ -191,7 +192,7 @@ class Pipeline:
         previews: bool,
     ) -> None:
         settings, table = waiting.popleft()
-        slot = self.start(settings, table, (ahead for ahead, _ in waiting))
+        slot = complete(self.start(settings, table, (ahead for ahead, _ in waiting)))
         self._join(slot, settings, running, previews=previews)
 
     def _join(
@@ -253,7 +254,9 @@ class Pipeline:
         taken = sum(slot.most_entries for slot in running)
         return not taken or taken + self.prompts(settings).entries <= self._models.max_batch
 
-    def start(self, settings: Settings, table: Table, ahead: Iterable[Settings] = ()) -> Slot:
+    def start(
+        self, settings: Settings, table: Table, ahead: Iterable[Settings] = ()
+    ) -> Calls[Slot]:
         """Encode a picture's text and make its run, which the denoiser then takes.
 
         Args:
@@ -265,11 +268,11 @@ class Pipeline:
             SettingError: pixels that the settings name are not there.
             BackendError: the engine fails, or the model overflows.
         """
-        text = self._models.text.encode(self.prompts(settings), map(self.prompts, ahead))
-        start = self._passes.first(settings, table)
+        text = yield from self._models.text.encode(self.prompts(settings), map(self.prompts, ahead))
+        start = yield from self._passes.first(settings, table)
         return _slot(settings, table, start, text)
 
-    def resume(self, latents: Latents, settings: Settings) -> Slot | None:
+    def resume(self, latents: Latents, settings: Settings) -> Calls[Slot | None]:
         """The run that follows a finished one, where a picture has a second pass.
 
         Args:
@@ -283,17 +286,18 @@ class Pipeline:
         if table is None or settings.hires is None or self._passes.is_last(settings, latents):
             return None
         prompts = self._plan(settings, settings.hires.steps, settings.steps)
-        text = self._models.text.encode(prompts)
-        start = self._passes.second(settings, table, latents)
+        text = yield from self._models.text.encode(prompts)
+        start = yield from self._passes.second(settings, table, latents)
         return _slot(settings, table, start, text)
 
-    def finish(self, latents: Latents, settings: Settings) -> Picture:
+    def finish(self, latents: Latents, settings: Settings) -> Calls[Picture]:
         """Decode the latents [C, h, w] of a picture's last run.
 
         Raises:
             BackendError: the engine fails, or the model overflows.
         """
-        return Picture(self._passes.finish(settings, latents), settings, self.origin)
+        pixels = yield from self._passes.finish(settings, latents)
+        return Picture(pixels, settings, self.origin)
 
 
 def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.manifest import Latents as LatentsSpec
+from runtime.calls import Calls
 from runtime.canvas import Canvas
 from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENT_NOISE, CONTENT_NOTHING, CONTENT_ORIGINAL, InitSettings
@@ -56,25 +57,30 @@ class Starter:
 
     def from_noise(
         self, table: Table, noise: SeedNoise, width: int, height: int, tiling: str
-    ) -> Start:
+    ) -> Calls[Start]:
         """Start a picture of a size in pixels from nothing."""
         downscale = self._spec.downscale
         shape = (self._spec.channels, height // downscale, width // downscale)
         latents = noise.start(shape) * np.float32(table.initial_noise_scale)
-        return Start(latents, noise, mask_channels=self._see_nothing(shape, noise, tiling))
+        nothing = yield from self._see_nothing(shape, noise, tiling)
+        return Start(latents, noise, mask_channels=nothing)
 
-    def from_latents(self, table: Table, noise: SeedNoise, latents: Latents, tiling: str) -> Start:
+    def from_latents(
+        self, table: Table, noise: SeedNoise, latents: Latents, tiling: str
+    ) -> Calls[Start]:
         """Start from a whole picture's latents [C, h, w]."""
         x = _with_noise(table, latents, noise.start(_shape(latents)))
-        return Start(x, noise, mask_channels=self._see_nothing(_shape(latents), noise, tiling))
+        nothing = yield from self._see_nothing(_shape(latents), noise, tiling)
+        return Start(x, noise, mask_channels=nothing)
 
     def from_canvas(
         self, table: Table, noise: SeedNoise, canvas: Canvas, init: InitSettings, tiling: str
-    ) -> Start:
+    ) -> Calls[Start]:
         """Start from a picture, or from a part of one where there is a mask."""
         sample = to_sample(canvas.pixels)
         if canvas.mask is None or init.mask is None:
-            return self.from_latents(table, noise, self.encode(sample, noise, tiling), tiling)
+            latents = yield from self.encode(sample, noise, tiling)
+            return (yield from self.from_latents(table, noise, latents, tiling))
         soft, content = init.mask.soft and not self._sees_mask, init.mask.content
         mask = latent_mask(canvas.mask, self._spec.downscale, soft=soft)
         shape = (self._spec.channels, *mask.shape)
@@ -82,7 +88,7 @@ class Starter:
         if afresh and self._sees_mask:
             known = np.zeros(shape, np.float32)
         else:
-            known = self.encode(sample, noise, tiling)
+            known = yield from self.encode(sample, noise, tiling)
             known = _with_content(known, mask, content, noise)
         start = noise.start(shape)
         x = start * np.float32(table.initial_noise_scale)
@@ -90,28 +96,30 @@ class Starter:
             x = _with_noise(table, known, start)
         if self._sees_mask:
             masked = sample * (canvas.mask < HALF)
-            return Start(x, noise, mask_channels=self._see(mask, masked, noise, tiling))
+            seen = yield from self._see(mask, masked, noise, tiling)
+            return Start(x, noise, mask_channels=seen)
         noise.posterior(shape)  # of the masked picture, which only a UNet that sees the mask needs
         return Start(x, noise, KnownLatents(known, start, mask))
 
-    def encode(self, sample: Values, noise: SeedNoise, tiling: str) -> Latents:
+    def encode(self, sample: Values, noise: SeedNoise, tiling: str) -> Calls[Latents]:
         """Sample the latents [C, h, w] of a picture [3, H, W] in -1..1."""
-        return self._encoder().encode(sample, noise.posterior, tiling)
+        return (yield from self._encoder().encode(sample, noise.posterior, tiling))
 
-    def _see(self, mask: Weights, masked: Values, noise: SeedNoise, tiling: str) -> Latents:
+    def _see(self, mask: Weights, masked: Values, noise: SeedNoise, tiling: str) -> Calls[Latents]:
         """The mask and the latents of the masked picture, [1 + C, h, w]."""
-        return np.concatenate([mask[None], self.encode(masked, noise, tiling)])
+        latents = yield from self.encode(masked, noise, tiling)
+        return np.concatenate([mask[None], latents])
 
     def _see_nothing(
         self, shape: tuple[int, int, int], noise: SeedNoise, tiling: str
-    ) -> Latents | None:
+    ) -> Calls[Latents | None]:
         """The same where all is masked; None for a UNet that sees no mask."""
         if not self._sees_mask:
             return None
         _, height, width = shape
         downscale = self._spec.downscale
         masked = np.zeros((3, height * downscale, width * downscale), np.float32)
-        return self._see(np.ones((height, width), np.float32), masked, noise, tiling)
+        return (yield from self._see(np.ones((height, width), np.float32), masked, noise, tiling))
 
 
 def _with_noise(table: Table, latents: Latents, noise: Latents) -> Latents:

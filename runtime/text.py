@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from engines import layout
 from engines.session import Session
+from runtime.calls import Calls
 from runtime.chunks import Chunk
 from runtime.conditioning import Conditioning, Embeddings
 from runtime.prompt_plan import Chunks, PromptPlan
@@ -31,14 +32,23 @@ class PromptEncoder:
     Each chunk is encoded on its own, so that embeddings do not depend on their neighbours.
     """
 
-    def __init__(self, session: Session, dtype: DTypeLike = np.float32) -> None:
-        """Encode with the text encoder `session` to embeddings in `dtype`."""
+    def __init__(
+        self, session: Session, dtype: DTypeLike = np.float32, most: int | None = None
+    ) -> None:
+        """Encode with the text encoder `session` to embeddings in `dtype`.
+
+        Args:
+            session: the graph.
+            dtype: what the UNet takes.
+            most: chunks that one call of the engine takes; None for as many as pay.
+        """
         self._session = session
         self._dtype = dtype
+        self._most = min(most or CHUNKS_PER_CALL, CHUNKS_PER_CALL)
         (self._ids,) = session.inputs
         self._known: OrderedDict[_Key, Embeddings] = OrderedDict()
 
-    def encode(self, plan: PromptPlan, ahead: Iterable[PromptPlan] = ()) -> Conditioning:
+    def encode(self, plan: PromptPlan, ahead: Iterable[PromptPlan] = ()) -> Calls[Conditioning]:
         """Embed the prompts of one picture.
 
         Chunks that are not known yet share as few calls of the text encoder as possible; where
@@ -47,7 +57,7 @@ class PromptEncoder:
         Returns:
             The embeddings [77 k, width] of every text, with a row for each step.
         """
-        known = self._embed([(chunk, plan.clip_skip) for chunk in plan.chunks()], ahead)
+        known = yield from self._embed([(chunk, plan.clip_skip) for chunk in plan.chunks()], ahead)
         texts: dict[Chunks, Embeddings] = {}
 
         def join(chunks: Chunks) -> Embeddings:
@@ -62,22 +72,20 @@ class PromptEncoder:
             None if plan.negative is None else [join(chunks) for chunks in plan.negative],
         )
 
-    def _embed(self, wanted: list[_Key], ahead: Iterable[PromptPlan]) -> dict[_Key, Embeddings]:
-        embeddings = {}
-        missing = []
-        for key in dict.fromkeys(wanted):
-            known = self._known.pop(key, None)
-            if known is None:
-                missing.append(key)
-            else:
-                embeddings[key] = known
-        if len(missing) % CHUNKS_PER_CALL:
-            missing += self._unknown(
-                ahead, {*missing, *embeddings}, -len(missing) % CHUNKS_PER_CALL
-            )
-        for begin in range(0, len(missing), CHUNKS_PER_CALL):
-            keys = missing[begin : begin + CHUNKS_PER_CALL]
-            embeddings.update(zip(keys, self._run(keys), strict=True))
+    def _embed(
+        self, wanted: list[_Key], ahead: Iterable[PromptPlan]
+    ) -> Calls[dict[_Key, Embeddings]]:
+        keys = dict.fromkeys(wanted)
+        embeddings = {key: self._known[key] for key in keys if key in self._known}
+        missing = [key for key in keys if key not in embeddings]
+        if len(missing) % self._most:
+            missing += self._unknown(ahead, set(keys), -len(missing) % self._most)
+        for begin in range(0, len(missing), self._most):
+            batch = missing[begin : begin + self._most]
+            yield layout.TEXT_ENCODER
+            embeddings.update(zip(batch, self._run(batch), strict=True))
+        for key in embeddings:  # the last used go last
+            self._known.pop(key, None)
         self._known.update(embeddings)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

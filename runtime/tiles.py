@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.calls import Calls
+
 Values = NDArray[np.float32]
 
 AUTO = "auto"
@@ -28,23 +30,26 @@ def wants_tiles(tiling: str, width: int, height: int) -> bool:
 
 
 def run_tiled(
-    run: Callable[[Values], Values],
+    run: Callable[[Values], Calls[Values]],
     source: Values,
     scale: tuple[int, int],
     tile: int = TILE,
     overlap: int = OVERLAP,
-) -> Values:
-    """Run a network over tiles of one size and blend what comes out.
+) -> Calls[Values]:
+    """Run a network over tiles of one size, a call each, and blend what comes out.
 
     In what two tiles have in common one fades into the other, so that there is no seam, though a
     tile does not know of what is outside of it.
 
     Args:
-        run: takes [C, h, w] to [C', h', w'], of sides in the proportion of `scale`.
+        run: one call, from [C, h, w] to [C', h', w'] of sides in the proportion of `scale`.
         source: [C, h, w].
         scale: units of a side of the source and of the result for each latent.
         tile: the side of a tile in latents; a shorter side of the source is one tile.
         overlap: how much neighbours have in common at least, in latents, below `tile`.
+
+    Returns:
+        [C', h', w'] of the whole.
     """
     per_source, per_result = scale
     rows, columns = (side // per_source for side in source.shape[1:])
@@ -62,7 +67,7 @@ def run_tiled(
                 top * per_source : (top + tall) * per_source,
                 left * per_source : (left + wide) * per_source,
             ]
-            result = run(np.ascontiguousarray(part))
+            result = yield from run(np.ascontiguousarray(part))
             if not total.size:
                 total = np.zeros((len(result), *weights.shape), np.float32)
             place = (

@@ -10,9 +10,12 @@ import numpy as np
 
 from engines import layout
 from engines.errors import OutOfMemoryError, SettingError
+from runtime.calls import complete
+from runtime.init_settings import InitSettings
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
 from runtime.slot import Slot
+from runtime.source_picture import SourcePicture
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ def measure_capacity(pipeline: Pipeline, slots: int) -> Capacity:
         if choose_slots(seconds) != size:
             break
     chosen = choose_slots(seconds)
-    pipeline.denoiser.resize(ENTRIES * chosen)
+    pipeline.denoiser.resize(ENTRIES * chosen, default_area(pipeline))
     return Capacity(chosen, seconds)
 
 
@@ -96,10 +99,19 @@ def warm_up(pipeline: Pipeline) -> None:
     Raises:
         BackendError: an engine fails.
     """
-    (settings,) = pipeline.settle([Request("", seed=0)])
-    with_row = _start(pipeline, settings)
-    _advance(pipeline, [with_row], 1)
-    pipeline.finish(np.zeros_like(with_row.latents), settings)
+    defaults = pipeline.bundle.manifest.defaults
+    blank = SourcePicture.of(np.zeros((defaults.height, defaults.width, 3), np.uint8))
+    (settings,) = pipeline.settle([Request("", seed=0, init=InitSettings(blank))])
+    slot = _start(pipeline, settings)
+    _advance(pipeline, [slot], 1)
+    complete(pipeline.finish(np.zeros_like(slot.latents), settings))
+
+
+def default_area(pipeline: Pipeline) -> int:
+    """Height times width of the latents of a picture of the bundle's default size."""
+    manifest = pipeline.bundle.manifest
+    downscale = manifest.latents.downscale
+    return (manifest.defaults.height // downscale) * (manifest.defaults.width // downscale)
 
 
 def _most_slots(pipeline: Pipeline) -> float:
@@ -116,7 +128,7 @@ def _time_rows(pipeline: Pipeline, settings: list[Settings]) -> float:
 
 
 def _start(pipeline: Pipeline, settings: Settings) -> Slot:
-    return pipeline.start(settings, pipeline.table(settings))
+    return complete(pipeline.start(settings, pipeline.table(settings)))
 
 
 def _advance(

@@ -25,7 +25,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _ROW_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
-STAGES = ("text", "denoise", "decode")
+STAGES = ("text", "encode", "denoise", "decode")
 """The calls of engines that make a picture."""
 
 
@@ -51,7 +51,8 @@ class Metrics:
         jobs: ended jobs, by `state` (done, failed, cancelled).
         refusals: requests that were answered with a fault, by `kind`.
         engine_failures: calls of an engine that failed, by `stage`.
-        stage: seconds a picture spent in each `stage` (wait, text, denoise, decode, png, total).
+        stage: seconds of a picture by `stage` (wait, denoise, png, total), and of each call
+            (text, encode, decode).
         row: seconds of each call that advanced pictures by a row.
         requests: answered HTTP requests, by `method`, `route` and `status`.
         request: seconds of each HTTP request until its answer was sent, by `route`.

@@ -3,15 +3,21 @@
 A policy without threads, engines or a clock of its own: the worker follows it in earnest, tests
 and the simulation in benchmarks/ follow it with times that they make up.
 
-Among the pictures that wait, the most urgent goes first; a picture rises one priority for every
-`AGEING_SECONDS` that it has waited, so none starves. Within a priority, clients share by work and
-not by number of requests: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996,
-section 2), in which each picture's cost is its rows times its latent size. Within a client, first
-come is first served.
+Among the pictures that wait, the most urgent goes first; a priority rises by one for every
+`AGEING_SECONDS` that one of its pictures has waited, so none starves. Within a priority, clients
+share by work and not by number of requests: fair queueing by start tags (Goyal, Vin and Cheng,
+SIGCOMM 1996, section 2), in which each picture's cost is its rows times its latent size. Virtual
+time goes on by what is served, divided among the clients that wait, as in weighted fair queueing
+(Demers, Keshav and Shenker, SIGCOMM 1989, section 2.2), so that a client is not passed for ever by
+new ones that come once. Within a client, first come is first served.
 
-Between two rows of the pictures that are being denoised there is at most one other thing: the
-pictures of one job start (one call of the text encoder), or one finished picture is decoded (one
-call of the VAE). The two take turns.
+A picture takes as many slots as it is larger than the bundle's default, so that a call of large
+pictures is no longer and takes no more memory than one of small ones. Whoever is next is waited
+for until there is room, and not passed by smaller ones; what is too large for all slots goes alone.
+
+Between two rows of the pictures that are being denoised there is at most one other call of an
+engine: for the pictures of one job that start, or for one picture that leaves the denoiser. The two
+take turns.
 """
 
 from collections import deque
@@ -36,11 +42,12 @@ class Ticket:
     """One picture's place in the queue.
 
     Attributes:
-        job: whose picture it is; the pictures of one job share the call of the text encoder.
+        job: whose picture it is; the pictures of one job share calls of the text encoder.
         client: who asked; clients share the server evenly.
         priority: how urgent it is.
         cost: the work it takes, in any unit that is the same for all.
         arrived: when it came, in seconds of any clock.
+        slots: how many it takes, at least 1.
     """
 
     job: str
@@ -48,18 +55,19 @@ class Ticket:
     priority: Priority
     cost: float
     arrived: float
+    slots: float = 1.0
 
 
 @dataclass(frozen=True)
 class Start:
-    """Encode the text of these pictures, which are of one job, and let them join."""
+    """Make the next call that these pictures of one job need before they are denoised, if any."""
 
     tickets: tuple[Ticket, ...]
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Decode this picture."""
+    """Make the next call that this picture needs after it was denoised."""
 
     ticket: Ticket
 
@@ -73,16 +81,22 @@ Action = Start | Finish | Advance
 
 
 class Scheduler:
-    """The queue, the slots, and the pictures that wait for the VAE."""
+    """Where each picture stands: it waits, starts, is denoised, and leaves.
+
+    Attributes:
+        slots: pictures of the default size that are denoised at once at most.
+    """
 
     def __init__(self, slots: int) -> None:
         """Denoise at most `slots` pictures at once."""
         self.slots = slots
         self._waiting: list[Ticket] = []
+        self._starting: list[Ticket] = []
         self._running: list[Ticket] = []
         self._denoised: deque[Ticket] = deque()
+        self._returning: set[Ticket] = set()
         self._virtual_time = 0.0
-        self._finish_tags: dict[str, float] = {}
+        self._tags: dict[str, float] = {}
         self._row_is_due = False
         self._started_last = False
 
@@ -97,86 +111,113 @@ class Scheduler:
         return tuple(self._running)
 
     @property
-    def denoised(self) -> tuple[Ticket, ...]:
-        """The pictures that wait for the VAE."""
-        return tuple(self._denoised)
+    def holding(self) -> tuple[Ticket, ...]:
+        """The pictures that hold slots: those that start, are denoised, or will be again."""
+        return (*self._starting, *self._running, *self._returning)
 
     def submit(self, tickets: Iterable[Ticket]) -> None:
         """Let pictures wait for a slot."""
-        self._waiting.extend(tickets)
+        for ticket in tickets:
+            if ticket.client not in self._waiting_clients():
+                tag = self._tags.get(ticket.client, 0.0)
+                self._tags[ticket.client] = max(self._virtual_time, tag)
+            self._waiting.append(ticket)
 
     def discard(self, ticket: Ticket) -> None:
         """Forget a picture wherever it is; one that is not here is none of ours."""
-        for place in (self._waiting, self._running, self._denoised):
+        for place in (self._waiting, self._starting, self._running, self._denoised):
             if ticket in place:
                 place.remove(ticket)
+        self._returning.discard(ticket)
 
-    def mark_denoised(self, ticket: Ticket) -> None:
-        """Free a picture's slot and let it wait for the VAE."""
-        self._running.remove(ticket)
-        self._denoised.append(ticket)
-
-    def resume(self, ticket: Ticket) -> None:
-        """Let a picture that was finished with be denoised again, for it has a second pass.
-
-        It does not wait again, even where that makes one more than there are slots.
-        """
+    def mark_joined(self, ticket: Ticket) -> None:
+        """A picture has been started, or has a second pass: from now on it is denoised."""
+        for place in (self._starting, self._denoised):
+            if ticket in place:
+                place.remove(ticket)
+        self._returning.discard(ticket)
         self._running.append(ticket)
 
+    def mark_denoised(self, ticket: Ticket, *, returns: bool = False) -> None:
+        """Let a picture wait for the VAE; one that `returns` for a second pass keeps its slot."""
+        self._running.remove(ticket)
+        self._denoised.append(ticket)
+        if returns:
+            self._returning.add(ticket)
+
+    def mark_last(self, ticket: Ticket) -> None:
+        """Free the slot of a denoised picture, which does not return after all."""
+        self._returning.discard(ticket)
+
+    def mark_call(self) -> None:
+        """An engine was called for something else than a row: now a row is due."""
+        self._row_is_due = True
+
     def next_action(self, now: float) -> Action | None:
-        """What to do now, or None where nothing is to be done; the caller does it.
+        """What to do now, or None where nothing is to be done.
+
+        The caller does it, and says what came of it: `mark_call`, and `mark_joined`,
+        `mark_denoised` or `discard` for a picture that has come to its next stage. A Start or
+        Finish after which its pictures are where they were comes again.
 
         Args:
             now: the time, on the clock of `Ticket.arrived`.
         """
-        if self._running and self._row_is_due:
-            self._row_is_due = False
-            return Advance()
-        aside = self._aside(now)
+        aside = None if self._running and self._row_is_due else self._aside(now)
         if aside is not None:
-            self._row_is_due = True
             return aside
         self._row_is_due = False
         return Advance() if self._running else None
 
     def _aside(self, now: float) -> Start | Finish | None:
-        can_start = bool(self._waiting) and len(self._running) < self.slots
-        if can_start and not (self._denoised and self._started_last):
-            self._started_last = True
-            return self._start(now)
+        if not (self._denoised and self._started_last):
+            if not self._starting:
+                self._admit(now)
+            if self._starting:
+                self._started_last = True
+                return Start(tuple(self._starting))
         if self._denoised:
             self._started_last = False
-            return Finish(self._denoised.popleft())
+            return Finish(self._denoised[0])
         return None
 
-    def _start(self, now: float) -> Start:
-        first = self._most_urgent(now)
-        taken = []
-        while self._waiting and len(self._running) < self.slots:
+    def _admit(self, now: float) -> None:
+        """Let the most urgent picture start, and those of its job that are next after it."""
+        while self._waiting:
             ticket = self._most_urgent(now)
-            if ticket.job != first.job:
-                break
+            of_another_job = self._starting and ticket.job != self._starting[0].job
+            if of_another_job or not self._has_room(ticket):
+                return
             self._waiting.remove(ticket)
-            self._running.append(ticket)
+            self._starting.append(ticket)
             self._charge(ticket)
-            taken.append(ticket)
-        return Start(tuple(taken))
+
+    def _has_room(self, ticket: Ticket) -> bool:
+        taken = sum(other.slots for other in self.holding)
+        return not taken or taken + ticket.slots <= self.slots
 
     def _most_urgent(self, now: float) -> Ticket:
         """Of equals the first that came, for `min` takes that."""
+        risen: dict[Priority, int] = {}
+        for ticket in self._waiting:
+            waited = int((now - ticket.arrived) / AGEING_SECONDS)
+            risen[ticket.priority] = max(waited, risen.get(ticket.priority, 0))
 
         def urgency(ticket: Ticket) -> tuple[int, float]:
-            risen = max(0, int((now - ticket.arrived) / AGEING_SECONDS))
-            return max(0, ticket.priority - risen), self._start_tag(ticket.client)
+            rank = max(0, ticket.priority - risen[ticket.priority])
+            return rank, self._tags[ticket.client]
 
         return min(self._waiting, key=urgency)
 
-    def _start_tag(self, client: str) -> float:
-        return max(self._virtual_time, self._finish_tags.get(client, 0.0))
-
     def _charge(self, ticket: Ticket) -> None:
-        start = self._start_tag(ticket.client)
-        self._virtual_time = start
-        self._finish_tags[ticket.client] = start + ticket.cost
-        for client in [c for c, tag in self._finish_tags.items() if tag <= self._virtual_time]:
-            del self._finish_tags[client]
+        """Count a picture's cost, when it has left those that wait."""
+        waiting = self._waiting_clients()
+        self._tags[ticket.client] += ticket.cost
+        self._virtual_time += ticket.cost / len({ticket.client, *waiting})
+        past = [client for client, tag in self._tags.items() if tag <= self._virtual_time]
+        for client in past:
+            if client not in waiting:
+                del self._tags[client]
+
+    def _waiting_clients(self) -> set[str]:
+        return {ticket.client for ticket in self._waiting}

@@ -1,74 +1,32 @@
-"""The stages of a picture on the engines, and what happens where one of them fails.
+"""The stages of pictures on the engines: before the denoiser, in it, and after it.
 
-Only the worker's thread calls what is here, but for `call` and `failures`, which the watchdog
-reads.
+Only the worker's thread calls what is here.
 """
 
-import contextlib
-import dataclasses
 import io
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from PIL import Image
 
-from engines.errors import BackendError, InternalError, OutOfMemoryError
+from engines.errors import InternalError, OutOfMemoryError
+from runtime.batches import places_of
+from runtime.calls import Calls
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.preview import preview
-from runtime.request import Settings
-from runtime.samplers.table import Table
-from runtime.server.capacity import ENTRIES, Capacity, measure_capacity, warm_up
-from runtime.server.jobs import Job
+from runtime.server.capacity import ENTRIES, Capacity, default_area, measure_capacity, warm_up
+from runtime.server.health import Health
 from runtime.server.metrics import Metrics
-from runtime.server.scheduler import Ticket
+from runtime.server.run import Run
 from runtime.slot import NonFinitePredictionError, Slot
 
 log = logging.getLogger(__name__)
 
 _PACE = 0.1
 """How much the newest row counts in the running mean of the engine's pace."""
-
-
-@dataclass(eq=False)
-class Run:
-    """One picture of a job on its way through the stages.
-
-    Attributes:
-        job: whose picture it is.
-        index: which of the job's.
-        table: the sampler's, of its first pass.
-        ticket: its place in the queue.
-        slot: its run in the denoiser, once it has begun.
-        began: when that was, on the monotonic clock.
-        stopped: whether it is finished as it is, before its last row.
-    """
-
-    job: Job
-    index: int
-    table: Table
-    ticket: Ticket
-    slot: Slot | None = None
-    began: float = 0.0
-    stopped: bool = False
-
-    @property
-    def settings(self) -> Settings:
-        """What it is made of; one that is stopped has no second pass."""
-        settings = self.job.settings[self.index]
-        return dataclasses.replace(settings, hires=None) if self.stopped else settings
-
-
-@dataclass(frozen=True)
-class Call:
-    """The call of an engine that is being made: its stage, and since when."""
-
-    stage: str
-    began: float
 
 
 @dataclass
@@ -79,34 +37,23 @@ class Row:
     failed: list[tuple[Run, Exception]] = field(default_factory=list)
 
 
-def _cost_of_slot(slot: Slot) -> float:
-    """As `cost_of_row`, for latents an eighth as wide and high as the picture."""
-    return float(np.prod(slot.latents.shape[1:])) / 8**2
-
-
-def cost_of_row(width: int, height: int) -> float:
-    """The work of a row of a picture of that many pixels, in units of 64 by 64 of them."""
-    return width * height / 64**2
-
-
 class Stages:
     """A pipeline's engines, called for runs.
 
     Attributes:
-        slots: pictures denoised at once at most; fewer after memory was short.
-        call: the call that is being made, if any.
-        failures: by stage, calls that have failed since the last that did not.
-        seconds_per_cost: the pace of denoising, for estimates: seconds for one picture's row, per
-            unit of its size.
+        slots: pictures of the default size denoised at once at most; fewer after memory was short.
+        seconds_per_cost: the pace of denoising, for estimates: seconds for one picture's row at the
+            default size.
     """
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(self, pipeline: Pipeline, metrics: Metrics, health: Health) -> None:
+        """Call the engines of `pipeline`, and tell `metrics` and `health` of it."""
         self.slots = 1
-        self.call: Call | None = None
-        self.failures: Counter[str] = Counter()
         self.seconds_per_cost = 0.0
         self._pipeline = pipeline
         self._metrics = metrics
+        self._health = health
+        self._area = default_area(pipeline)
         self._running: dict[Slot, Run] = {}
 
     def prepare(self, slots: int) -> Capacity:
@@ -116,14 +63,13 @@ class Stages:
             slots: how many, or 0 to measure it.
 
         Raises:
+            SettingError: the engines do not take that many.
             BackendError: an engine cannot be loaded or fails.
         """
-        with self._calling("start", timed=False):
+        with self._health.calling("start", timed=False):
             capacity = measure_capacity(self._pipeline, slots)
         self.slots = capacity.slots
-        defaults = self._pipeline.bundle.manifest.defaults
-        size = capacity.slots * cost_of_row(defaults.width, defaults.height)
-        self._learn_pace(capacity.seconds_per_row[capacity.slots] / size)
+        self._learn_pace(capacity.seconds_per_row[capacity.slots] / capacity.slots)
         return capacity
 
     def probe(self) -> None:
@@ -132,40 +78,42 @@ class Stages:
         Raises:
             BackendError: they do not.
         """
-        with self._calling("probe", timed=False):
+        with self._health.calling("probe", timed=False):
             warm_up(self._pipeline)
-        self.failures.clear()
+        self._health.forgive()
 
-    def start(self, runs: Sequence[Run]) -> list[tuple[Run, Exception]]:
-        """Encode the text of runs of one job and let them join; returns those that failed."""
-        failed: list[tuple[Run, Exception]] = []
-        for i, run in enumerate(runs):
+    def start(self, runs: Sequence[Run]) -> Calls[None]:
+        """What runs of one job need before they are denoised; each joins when it is ready.
+
+        Their texts share the first call.
+
+        Raises:
+            BackendError: the engine fails, or the model overflowed.
+        """
+        for run in runs:
             run.began = time.monotonic()
             self._metrics.stage.labels("wait").observe(run.began - run.job.created)
-            try:
-                with self._calling("text"):
-                    ahead = (other.settings for other in runs[i + 1 :])
-                    run.slot = self._pipeline.start(run.settings, run.table, ahead)
-                self._join(run, run.slot)
-            except Exception as error:  # it ends this job, not the worker
-                self._lower_if_short_of_memory(error)
-                failed.append((run, error))
-        return failed
+        for i, run in enumerate(runs):
+            ahead = (other.settings for other in runs[i + 1 :])
+            slot = yield from self._pipeline.start(run.settings, run.table, ahead)
+            self._join(run, slot)
+            run.in_last_pass = run.settings.hires is None
 
     def advance(self) -> Row:
         """Advance every run by one row, unless its call fails."""
         denoiser, row = self._pipeline.denoiser, Row()
         began = time.monotonic()
-        cost = sum(_cost_of_slot(slot) for slot in self._running)
+        cost = sum(self._relative_area(slot) for slot in self._running)
         try:
-            with self._calling("denoise", timed=False):
+            with self._health.calling("denoise", timed=False):
                 finished = denoiser.advance()
         except Exception as error:  # it ends the jobs of that call, not the worker
             failed = denoiser.calling or tuple(self._running)
             if isinstance(error, NonFinitePredictionError):
                 failed = (error.slot,)
-            if self._lower_if_short_of_memory(error) and len(failed) > 1:
-                return row  # they go on in smaller calls
+            if isinstance(error, OutOfMemoryError | MemoryError) and self._make_smaller(failed):
+                log.warning("memory was short; now %d pictures at once: %s", self.slots, error)
+                return row
             for slot in failed:
                 row.failed.append((self._running.pop(slot), error))
                 denoiser.remove(slot)
@@ -176,7 +124,8 @@ class Stages:
         self._learn_pace((now - began) / cost)
         row.finished = [self._running.pop(slot) for slot in finished]
         for run in row.finished:
-            self._metrics.stage.labels("denoise").observe(now - run.began)
+            if not run.returns:
+                self._metrics.stage.labels("denoise").observe(now - run.began)
         return row
 
     def leave(self, run: Run) -> None:
@@ -184,24 +133,21 @@ class Stages:
         if run.slot is not None and self._running.pop(run.slot, None) is not None:
             self._pipeline.denoiser.remove(run.slot)
 
-    def finish(self, run: Run) -> Picture | None:
-        """Decode a run that has left the denoiser; None where it goes on with a second pass.
+    def finish(self, run: Run) -> Calls[Picture | None]:
+        """What a run needs that has left the denoiser: its picture, or None for its second pass.
 
         Raises:
             BackendError: the engine fails, or the model overflowed.
         """
         if run.slot is None:
             raise InternalError("a run that never began cannot be decoded")
-        try:
-            with self._calling("decode"):
-                following = self._pipeline.resume(run.slot.latents, run.settings)
-                if following is None:
-                    return self._pipeline.finish(run.slot.latents, run.settings)
-        except Exception as error:
-            self._lower_if_short_of_memory(error)
-            raise
-        run.slot = following
+        if not run.returns:
+            return (yield from self._pipeline.finish(run.slot.latents, run.settings))
+        following = yield from self._pipeline.resume(run.slot.latents, run.settings)
+        if following is None:
+            raise InternalError("a picture with hires fix has no second pass")
         self._join(run, following)
+        run.in_last_pass = True
         return None
 
     def preview(self, run: Run) -> bytes | None:
@@ -231,36 +177,25 @@ class Stages:
             slot.watch()
         self._pipeline.denoiser.add(slot)
         self._running[slot] = run
+        run.slot = slot
 
-    @contextlib.contextmanager
-    def _calling(self, stage: str, *, timed: bool = True) -> Iterator[None]:
-        began = time.monotonic()
-        self.call = Call(stage, began)
-        try:
-            yield
-        except NonFinitePredictionError:
-            self.failures[stage] = 0
-            raise
-        except BackendError:
-            self.failures[stage] += 1
-            self._metrics.engine_failures.labels(stage).inc()
-            raise
-        else:
-            self.failures[stage] = 0
-            if timed:
-                self._metrics.stage.labels(stage).observe(time.monotonic() - began)
-        finally:
-            self.call = None
+    def _relative_area(self, slot: Slot) -> float:
+        _, height, width = slot.latents.shape
+        return float(height * width / self._area)
 
     def _learn_pace(self, seconds_per_cost: float) -> None:
         weight = _PACE if self.seconds_per_cost else 1.0
         self.seconds_per_cost += weight * (seconds_per_cost - self.seconds_per_cost)
 
-    def _lower_if_short_of_memory(self, error: Exception) -> bool:
-        """Halve the slots where memory was short; returns whether it was."""
-        if not isinstance(error, OutOfMemoryError | MemoryError):
+    def _make_smaller(self, called: Sequence[Slot]) -> bool:
+        """Halve what a call takes, after one for which memory was short; returns whether it helps.
+
+        It helps only where several pictures were in that call, which then go on in smaller ones.
+        """
+        taken = sum(places_of(slot, self._area) for slot in called)
+        slots = max(1, int(taken / ENTRIES / 2))
+        if len(called) < 2 or ENTRIES * slots >= taken:
             return False
-        self.slots = max(1, (len(self._running) or self.slots) // 2)
-        self._pipeline.denoiser.resize(ENTRIES * self.slots)
-        log.warning("memory was short; from now on %d pictures at once: %s", self.slots, error)
+        self.slots = min(self.slots, slots)
+        self._pipeline.denoiser.resize(ENTRIES * self.slots, self._area)
         return True

@@ -18,6 +18,7 @@ from engines.backend import choose_backend
 from engines.bundle import Bundle, open_bundle
 from engines.errors import InputError, SettingError
 from engines.identity import sha256_file
+from runtime.calls import complete
 from runtime.prompt_plan import PromptPlanner
 from runtime.text import PromptEncoder
 from runtime.textual_inversion import EmbeddingVocabulary
@@ -92,7 +93,7 @@ def encode(bundle: Bundle) -> Iterator[Callable[[str], np.ndarray]]:
         encoder, planner = PromptEncoder(session), PromptPlanner(vocabulary)
 
         def run(prompt: str) -> np.ndarray:
-            ((text,),) = encoder.encode(planner.plan(prompt, "", 1, 1.0, 1)).prompts
+            ((text,),) = complete(encoder.encode(planner.plan(prompt, "", 1, 1.0, 1))).prompts
             return text
 
         yield run

@@ -14,6 +14,7 @@ from engines import layout
 from engines.backend import choose_backend
 from engines.bundle import open_bundle
 from runtime.__main__ import main
+from runtime.calls import complete
 from runtime.chunks import make_chunks
 from runtime.picture_file import read_record
 from runtime.prompt import parse_prompt
@@ -86,7 +87,7 @@ def test_embeddings_are_those_of_transformers(
     backend = choose_backend("cpu", bundle).backend
     with backend.open_session(bundle, layout.TEXT_ENCODER) as session:
         plan = PromptPlanner(tokenizer).plan(prompt, "", 1, 1.0, clip_skip)
-        ((ours,),) = PromptEncoder(session).encode(plan).prompts
+        ((ours,),) = complete(PromptEncoder(session).encode(plan)).prompts
     chunks = make_chunks(parse_prompt(prompt), tokenizer)
     wanted = []
     for chunk in chunks:

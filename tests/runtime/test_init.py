@@ -10,6 +10,7 @@ from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import InternalError, SettingError
 from runtime import init_settings
+from runtime.calls import complete
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
 from runtime.masks import blur
@@ -191,9 +192,9 @@ def test_every_upscaler_gives_another_picture(bundle: Bundle) -> None:
 def test_a_picture_whose_second_pass_was_left_out_is_not_finished(bundle: Bundle) -> None:
     with Pipeline(bundle, Choice(StandInBackend(), "")) as pipeline:
         (settings,) = pipeline.settle([_request(hires=HiresSettings())])
-        slot = pipeline.start(settings, pipeline.table(settings))
+        slot = complete(pipeline.start(settings, pipeline.table(settings)))
         with pytest.raises(InternalError, match="another pass"):
-            pipeline.finish(slot.latents, settings)
+            complete(pipeline.finish(slot.latents, settings))
 
 
 def test_tiles_are_used_where_they_are_asked_for(bundle: Bundle) -> None:

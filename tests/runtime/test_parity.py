@@ -109,7 +109,7 @@ def _embeddings_exchanged(patch: pytest.MonkeyPatch) -> None:
     encode = PromptEncoder.encode
 
     def exchange(self: PromptEncoder, *plans: Any) -> Any:
-        text = encode(self, *plans)
+        text = yield from encode(self, *plans)
         negative = [wanted for (wanted,) in text.prompts]
         return Conditioning(text.weights, [(each,) for each in text.negative or ()], negative)
 

@@ -7,6 +7,7 @@ from diffusers.image_processor import VaeImageProcessor
 
 from engines import layout
 from engines.errors import BackendError
+from runtime.calls import complete
 from runtime.picture import PictureDecoder, to_pixels
 from tests.runtime.stand_ins import StandInSession
 
@@ -23,7 +24,7 @@ def test_rounding_is_that_of_diffusers() -> None:
 def test_latents_are_divided_by_the_scaling_factor() -> None:
     session = StandInSession(layout.VAE_DECODER)
     latents = np.random.default_rng(1).standard_normal((4, 8, 6)).astype(np.float32)
-    pixels = PictureDecoder(session, 0.5).decode(latents)
+    pixels = complete(PictureDecoder(session, 0.5).decode(latents))
     assert pixels.shape == (64, 48, 3)
     wanted = (np.tanh(latents[:3] * 2 / 5) / 2 + 0.5) * 255
     np.testing.assert_allclose(pixels[::8, ::8].transpose(2, 0, 1), wanted, atol=0.51)
@@ -32,4 +33,4 @@ def test_latents_are_divided_by_the_scaling_factor() -> None:
 def test_a_picture_without_numbers_is_an_error() -> None:
     decoder = PictureDecoder(StandInSession(layout.VAE_DECODER), 1.0)
     with pytest.raises(BackendError, match=r"no numbers.*float32"):
-        decoder.decode(np.full((4, 8, 8), np.nan, np.float32))
+        complete(decoder.decode(np.full((4, 8, 8), np.nan, np.float32)))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engines import layout
+from runtime.calls import complete
 from runtime.canvas import prepare_canvas
 from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
@@ -36,7 +37,8 @@ def test_latents_are_sampled_with_the_deviation() -> None:
     parameters = StandInSession(layout.VAE_ENCODER).run({layout.SAMPLE: sample[None]})
     posterior = DiagonalGaussianDistribution(torch.from_numpy(parameters[layout.LATENT_PARAMETERS]))
     wanted = 0.18215 * posterior.sample(torch.Generator().manual_seed(3))[0].numpy()
-    latents = _encoder().encode(sample, SeedNoise(3, NoiseSettings(), 8).draw, "off")
+    noise = SeedNoise(3, NoiseSettings(), 8)
+    latents = complete(_encoder().encode(sample, noise.draw, "off"))
     np.testing.assert_allclose(latents, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -46,11 +48,13 @@ def test_what_the_webui_starts_from(masked: bool) -> None:
     mask = MaskSettings(SourcePicture.of(MASK), blur=0.0) if masked else None
     init = InitSettings(SourcePicture.of(PHOTO), 0.7, mask=mask)
     noise = SeedNoise(3, NoiseSettings("nv"), 8)
-    made = Starter(_encoder, MANIFEST.latents, sees_mask=False).from_canvas(
-        TABLE, noise, prepare_canvas(init, 128, 64), init, "off"
+    made = complete(
+        Starter(_encoder, MANIFEST.latents, sees_mask=False).from_canvas(
+            TABLE, noise, prepare_canvas(init, 128, 64), init, "off"
+        )
     )
     posterior = SeedNoise(3, NoiseSettings("nv"), 8).posterior
-    known = _encoder().encode(to_sample(PHOTO), posterior, "off")
+    known = complete(_encoder().encode(to_sample(PHOTO), posterior, "off"))
     stream = PhiloxNoise(3)
     wanted = known + TABLE.start[0, 1] * stream.draw(SHAPE)
     np.testing.assert_allclose(made.latents, wanted, rtol=1e-4, atol=1e-4)
@@ -64,10 +68,9 @@ def test_the_order_of_draws_and_the_masked_content(content: str) -> None:
     mask = MaskSettings(SourcePicture.of(MASK), blur=0.0, content=content)
     init = InitSettings(SourcePicture.of(PHOTO), 0.7, mask=mask)
     canvas, noise = prepare_canvas(init, 128, 64), SeedNoise(3, NoiseSettings(), 8)
-    made = Starter(_encoder, MANIFEST.latents, sees_mask=False).from_canvas(
-        TABLE, noise, canvas, init, "off"
-    )
-    known = _encoder().encode(to_sample(canvas.pixels), lambda _: posterior, "off")
+    starter = Starter(_encoder, MANIFEST.latents, sees_mask=False)
+    made = complete(starter.from_canvas(TABLE, noise, canvas, init, "off"))
+    known = complete(_encoder().encode(to_sample(canvas.pixels), lambda _: posterior, "off"))
     if content == "latent noise":
         known[..., 8:] = posterior[..., 8:]
     elif content == "latent nothing":

@@ -7,6 +7,7 @@ import pytest
 
 from engines import layout
 from engines.session import Array
+from runtime.calls import complete
 from runtime.conditioning import Conditioning, Embeddings
 from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.text import CHUNKS_PER_CALL, PromptEncoder, emphasise
@@ -70,8 +71,8 @@ def test_embeddings_are_rounded_once_to_the_dtype_that_they_are_fed_in(
 ) -> None:
     """After emphasis, which is computed in float32."""
     plan = _plain(planner, "a (b:1.3)")
-    ((exact,),) = PromptEncoder(Recorder()).encode(plan).prompts
-    ((rounded,),) = PromptEncoder(Recorder(), "float16").encode(plan).prompts
+    ((exact,),) = complete(PromptEncoder(Recorder()).encode(plan)).prompts
+    ((rounded,),) = complete(PromptEncoder(Recorder(), "float16").encode(plan)).prompts
     assert rounded.dtype == np.float16
     np.testing.assert_array_equal(rounded, exact.astype(np.float16))
 
@@ -79,19 +80,19 @@ def test_embeddings_are_rounded_once_to_the_dtype_that_they_are_fed_in(
 def test_both_prompts_have_the_length_of_the_longer(
     encoder: PromptEncoder, planner: PromptPlanner
 ) -> None:
-    wanted, unwanted = _one(encoder.encode(planner.plan(LONG, "short", 1, 7.0, 1)))
+    wanted, unwanted = _one(complete(encoder.encode(planner.plan(LONG, "short", 1, 7.0, 1))))
     assert wanted.shape == unwanted.shape == (154, WIDTH)
     assert wanted.dtype == np.float32
-    _, empty = _one(encoder.encode(planner.plan("a", "", 1, 7.0, 1)))
+    _, empty = _one(complete(encoder.encode(planner.plan("a", "", 1, 7.0, 1))))
     np.testing.assert_array_equal(unwanted[77:], empty)
-    wanted, unwanted = _one(encoder.encode(planner.plan("short", LONG, 1, 7.0, 1)))
+    wanted, unwanted = _one(complete(encoder.encode(planner.plan("short", LONG, 1, 7.0, 1))))
     assert wanted.shape == unwanted.shape == (154, WIDTH)
 
 
 def test_without_a_negative_prompt_there_is_no_second_half(
     encoder: PromptEncoder, planner: PromptPlanner
 ) -> None:
-    text = encoder.encode(_plain(planner, "a"))
+    text = complete(encoder.encode(_plain(planner, "a")))
     assert text.prompts[0][0].shape == (77, WIDTH)
     assert text.negative is None
 
@@ -99,13 +100,13 @@ def test_without_a_negative_prompt_there_is_no_second_half(
 def test_chunks_are_encoded_in_one_call_and_remembered(
     encoder: PromptEncoder, planner: PromptPlanner, session: Recorder
 ) -> None:
-    first = _one(encoder.encode(planner.plan(LONG, "b", 1, 7.0, 1)))
+    first = _one(complete(encoder.encode(planner.plan(LONG, "b", 1, 7.0, 1))))
     assert session.batches == [4], "two of the prompt, the negative one and an empty one"
-    again = _one(encoder.encode(planner.plan(LONG, "b", 1, 7.0, 1)))
+    again = _one(complete(encoder.encode(planner.plan(LONG, "b", 1, 7.0, 1))))
     assert session.batches == [4]
     for before, after in zip(first, again, strict=True):
         np.testing.assert_array_equal(before, after)
-    encoder.encode(planner.plan("new", "b", 1, 7.0, 1))
+    complete(encoder.encode(planner.plan("new", "b", 1, 7.0, 1)))
     assert session.batches == [4, 1]
 
 
@@ -113,13 +114,13 @@ def test_every_step_and_prompt_shares_one_call(
     encoder: PromptEncoder, planner: PromptPlanner, session: Recorder
 ) -> None:
     plan = planner.plan("[a|b] c AND [d:e:0.5] :0.5", "[f:g:3]", 8, 7.0, 1)
-    text = encoder.encode(plan)
+    text = complete(encoder.encode(plan))
     assert session.batches == [6]
     assert text.weights == (1.0, 0.5)
     assert text.negative is not None
 
     def alone(prompt: str) -> Embeddings:
-        return PromptEncoder(Recorder()).encode(_plain(planner, prompt)).prompts[0][0]
+        return complete(PromptEncoder(Recorder()).encode(_plain(planner, prompt))).prompts[0][0]
 
     for step, (first, second) in enumerate(text.prompts):
         np.testing.assert_array_equal(first, alone("a c" if step % 2 == 0 else "b c"))
@@ -130,7 +131,7 @@ def test_every_step_and_prompt_shares_one_call(
 def test_texts_that_are_equal_are_one_array(encoder: PromptEncoder, planner: PromptPlanner) -> None:
     """By this the denoiser sees that nothing changed."""
     for prompt in ("[a|b]", f"[a|b] {LONG}"):
-        text = encoder.encode(planner.plan(prompt, "n", 4, 7.0, 1))
+        text = complete(encoder.encode(planner.plan(prompt, "n", 4, 7.0, 1)))
         assert text.prompts[0][0] is text.prompts[2][0]
         assert text.prompts[0][0] is not text.prompts[1][0]
         assert text.negative is not None
@@ -142,7 +143,7 @@ def test_a_call_takes_what_comes_next_too(
 ) -> None:
     plans = [_plain(planner, f"prompt{i}") for i in range(CHUNKS_PER_CALL + 6)]
     for i, plan in enumerate(plans):
-        encoder.encode(plan, plans[i + 1 :])
+        complete(encoder.encode(plan, plans[i + 1 :]))
     assert session.batches == [CHUNKS_PER_CALL, 6]
 
 
@@ -150,18 +151,18 @@ def test_many_chunks_take_calls_of_bounded_size(
     encoder: PromptEncoder, planner: PromptPlanner, session: Recorder
 ) -> None:
     many = " BREAK ".join(f"chunk{i}" for i in range(CHUNKS_PER_CALL + 10))
-    text = encoder.encode(_plain(planner, many))
+    text = complete(encoder.encode(_plain(planner, many)))
     assert session.batches == [CHUNKS_PER_CALL, 10]
-    (last,) = encoder.encode(_plain(planner, f"chunk{CHUNKS_PER_CALL + 9}")).prompts[0]
+    (last,) = complete(encoder.encode(_plain(planner, f"chunk{CHUNKS_PER_CALL + 9}"))).prompts[0]
     np.testing.assert_array_equal(text.prompts[0][0][-77:], last)
 
 
 def test_weights_and_clip_skip_are_not_confused_in_memory(
     encoder: PromptEncoder, planner: PromptPlanner, session: Recorder
 ) -> None:
-    ((plain,),) = encoder.encode(_plain(planner, "a b")).prompts
-    ((strong,),) = encoder.encode(_plain(planner, "a (b)")).prompts
-    ((skipped,),) = encoder.encode(_plain(planner, "a b", 2)).prompts
+    ((plain,),) = complete(encoder.encode(_plain(planner, "a b"))).prompts
+    ((strong,),) = complete(encoder.encode(_plain(planner, "a (b)"))).prompts
+    ((skipped,),) = complete(encoder.encode(_plain(planner, "a b", 2))).prompts
     assert session.batches == [1, 1, 1]
     assert not np.allclose(plain, strong)
     np.testing.assert_allclose(skipped, plain * 0.5)
@@ -171,8 +172,8 @@ def test_the_memory_is_bounded(
     encoder: PromptEncoder, planner: PromptPlanner, session: Recorder
 ) -> None:
     for i in range(257):
-        encoder.encode(_plain(planner, f"prompt{i}"))
-    encoder.encode(_plain(planner, "prompt256"))
+        complete(encoder.encode(_plain(planner, f"prompt{i}")))
+    complete(encoder.encode(_plain(planner, "prompt256")))
     assert len(session.batches) == 257
-    encoder.encode(_plain(planner, "prompt0"))
+    complete(encoder.encode(_plain(planner, "prompt0")))
     assert len(session.batches) == 258

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from runtime.calls import Calls
 from runtime.tiles import AUTO, OFF, ON, Values, run_tiled, wants_tiles
+from tests.runtime.tiled import tiled
 
 SIZES = [(8, 8), (9, 20), (31, 8), (30, 47), (5, 40)]
 
@@ -22,12 +24,12 @@ def _reduce(values: Values) -> Values:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_network_that_sees_each_place_alone_gives_the_same(size: tuple[int, int]) -> None:
     latents = np.random.default_rng(0).normal(size=(4, *size)).astype(np.float32)
-    whole = run_tiled(_enlarge, latents, (1, 4), tile=8, overlap=3)
+    whole = tiled(_enlarge, latents, (1, 4), tile=8, overlap=3)
     assert whole.dtype == np.float32
     np.testing.assert_allclose(whole, _enlarge(latents), rtol=1e-5, atol=1e-6)
     shape = (2, 4 * size[0], 4 * size[1])
     picture = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    whole = run_tiled(_reduce, picture, (4, 1), tile=8, overlap=3)
+    whole = tiled(_reduce, picture, (4, 1), tile=8, overlap=3)
     np.testing.assert_allclose(whole, _reduce(picture), rtol=1e-5, atol=1e-6)
 
 
@@ -39,7 +41,7 @@ def test_tiles_have_one_size_and_overlap() -> None:
         return values
 
     rows, columns = np.mgrid[0:20, 0:13].astype(np.float32)
-    run_tiled(remember, np.stack([rows, columns]), (1, 1), tile=8, overlap=2)
+    tiled(remember, np.stack([rows, columns]), (1, 1), tile=8, overlap=2)
     assert seen == [(y, x, 64) for y in (0, 6, 12) for x in (0, 5)]
 
 
@@ -52,7 +54,7 @@ def test_there_is_no_seam() -> None:
         count += 1
         return np.full_like(values, count % 2)
 
-    blended = run_tiled(disagree, np.zeros((1, 8, 50), np.float32), (1, 1), tile=20, overlap=10)
+    blended = tiled(disagree, np.zeros((1, 8, 50), np.float32), (1, 1), tile=20, overlap=10)
     steps = np.abs(np.diff(blended[0, 0]))
     assert blended.max() == 1
     assert blended.min() == 0
@@ -64,3 +66,17 @@ def test_when_a_picture_is_tiled() -> None:
     assert wants_tiles(AUTO, 1032, 1024)
     assert wants_tiles(ON, 64, 64)
     assert not wants_tiles(OFF, 2048, 2048)
+
+
+def test_before_each_tile_others_may_use_the_engine() -> None:
+    made = 0
+
+    def call(part: Values) -> Calls[Values]:
+        nonlocal made
+        yield "network"
+        made += 1
+        return part
+
+    calls = run_tiled(call, np.zeros((1, 8, 50), np.float32), (1, 1), tile=20, overlap=10)
+    assert [(component, made) for component in calls] == [("network", i) for i in range(4)]
+    assert made == 4

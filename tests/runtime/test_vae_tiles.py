@@ -15,8 +15,9 @@ from engines.backend import choose_backend
 from engines.bundle import open_bundle
 from engines.session import Session
 from runtime.encoder import to_sample
-from runtime.tiles import Values, run_tiled
+from runtime.tiles import Values
 from tests.runtime.drawings import photo_of
+from tests.runtime.tiled import tiled
 
 TILE, OVERLAP = 16, 4
 """In latents: the demo's tiles in diffusers, a quarter of which overlaps."""
@@ -65,19 +66,19 @@ def vae(fused_demo: Path, demo_bundle_fp32: Path) -> Iterator[Vae]:
         yield dataclasses.replace(ours, theirs_encoded=encoded, theirs_decoded=decoded)
 
 
-def _error(tiled: Values, whole: Values) -> float:
-    return float(np.sqrt(np.mean((tiled - whole) ** 2)))
+def _error(result: Values, whole: Values) -> float:
+    return float(np.sqrt(np.mean((result - whole) ** 2)))
 
 
 def test_tiles_are_as_close_to_the_whole_as_those_of_diffusers(vae: Vae) -> None:
     """Tiles differ because the VAE normalises over what it sees; ours fade over all they share."""
     whole = vae.encode(SAMPLE)
-    tiled = run_tiled(vae.encode, SAMPLE, (8, 1), TILE, OVERLAP)
-    assert 0 < _error(tiled, whole) < 1.05 * _error(vae.theirs_encoded, whole)
+    by_tiles = tiled(vae.encode, SAMPLE, (8, 1), TILE, OVERLAP)
+    assert 0 < _error(by_tiles, whole) < 1.05 * _error(vae.theirs_encoded, whole)
     picture = vae.decode(whole)
-    tiled = run_tiled(vae.decode, whole, (1, 8), TILE, OVERLAP)
-    assert 0 < _error(tiled, picture) < 1.05 * _error(vae.theirs_decoded, picture)
-    assert _error(tiled, picture) < 0.05
+    by_tiles = tiled(vae.decode, whole, (1, 8), TILE, OVERLAP)
+    assert 0 < _error(by_tiles, picture) < 1.05 * _error(vae.theirs_decoded, picture)
+    assert _error(by_tiles, picture) < 0.05
 
 
 def test_tiles_leave_no_seam(vae: Vae) -> None:
@@ -85,12 +86,12 @@ def test_tiles_leave_no_seam(vae: Vae) -> None:
     smooth = to_sample(np.asarray(photo_of(448, 384).filter(ImageFilter.GaussianBlur(25))))
     latents = vae.encode(smooth)
     whole = vae.decode(latents)
-    blended = run_tiled(vae.decode, latents, (1, 8), TILE, OVERLAP)
-    abrupt = run_tiled(vae.decode, latents, (1, 8), TILE, 0)
+    blended = tiled(vae.decode, latents, (1, 8), TILE, OVERLAP)
+    abrupt = tiled(vae.decode, latents, (1, 8), TILE, 0)
     for axis in (1, 2):
         jumps, abrupt_jumps = (
-            np.abs(np.diff((tiled - whole).mean(axis=3 - axis), axis=1)).max()
-            for tiled in (blended, abrupt)
+            np.abs(np.diff((result - whole).mean(axis=3 - axis), axis=1)).max()
+            for result in (blended, abrupt)
         )
         assert abrupt_jumps > SEAM
         assert jumps < SEAM

@@ -22,8 +22,9 @@ from tests.runtime.server.stub import PATIENCE, Stub, wait_until
 BROKEN = BackendError("the engine broke")
 
 
-def test_an_error_of_the_unet_fails_the_jobs_of_that_call_only(stub: Stub) -> None:
+def test_an_error_of_the_unet_fails_the_jobs_of_that_call_only(stand_in_bundle: Bundle) -> None:
     """Two sizes are in two calls; the first call of the row fails."""
+    stub = Stub(stand_in_bundle, slots=3)
     both_submitted = threading.Event()
     with stub.client() as client:
 
@@ -141,11 +142,12 @@ def test_a_mistake_before_the_engine_is_called_ends_what_runs_and_no_more(
 
 
 def test_a_picture_without_memory_even_alone_fails(stub: Stub) -> None:
+    """Others need not suffer from one that is too large by itself."""
     with stub.client() as client:
         stub.backend.fail(layout.UNET, OutOfMemoryError("no memory"))
         failed = ended(client, submit(client))
         assert failed["error"] == {"kind": "engine_error", "message": "no memory"}
-        assert stub.service.worker.slots == 1
+        assert stub.service.worker.slots == 2
         assert ended(client, submit(client))["state"] == "done"
 
 
@@ -189,7 +191,7 @@ def test_not_ready_until_the_engines_are_warm(stand_in_bundle: Bundle) -> None:
         job = submit(client)
         stub.backend.release()
         assert ended(client, job)["state"] == "done"
-        assert {len(stub.backend.sessions), client.get("/readyz").status_code} == {3, 200}
+        assert {len(stub.backend.sessions), client.get("/readyz").status_code} == {4, 200}
 
 
 def test_engines_that_cannot_be_loaded(stand_in_bundle: Bundle) -> None:

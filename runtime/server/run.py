@@ -1,0 +1,82 @@
+"""One picture of a job on its way through the server."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from engines.manifest import Defaults
+from runtime.hires import HiresSettings
+from runtime.request import Settings
+from runtime.samplers.table import Table
+from runtime.server.jobs import Job
+from runtime.server.scheduler import Ticket
+from runtime.server.task import Task
+from runtime.slot import Slot
+
+
+@dataclass(eq=False)
+class Run:
+    """A picture and where it stands.
+
+    Attributes:
+        job: whose picture it is.
+        index: which of the job's.
+        table: the sampler's, of its first pass.
+        ticket: its place in the queue.
+        task: what is being done for it before or after it is denoised.
+        slot: its run in the denoiser, of its first or second pass, once it has begun.
+        began: when its first pass was begun, on the monotonic clock.
+        in_last_pass: whether `slot` is that of its last pass.
+        stopped: whether it is finished as it is, before its last row.
+    """
+
+    job: Job
+    index: int
+    table: Table
+    ticket: Ticket
+    task: Task | None = None
+    slot: Slot | None = None
+    began: float = 0.0
+    in_last_pass: bool = False
+    stopped: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """What it is made of; where it was stopped before its second pass, it has none."""
+        settings = self.job.settings[self.index]
+        if self.stopped and not self.in_last_pass:
+            return dataclasses.replace(settings, hires=None)
+        return settings
+
+    @property
+    def returns(self) -> bool:
+        """Whether it has another pass when this one is over."""
+        return not self.in_last_pass and self.settings.hires is not None
+
+
+def make_runs(job: Job, tables: list[Table], defaults: Defaults) -> list[Run]:
+    """The runs of a new job.
+
+    Args:
+        job: the job.
+        tables: the sampler's table of each of its pictures, for the first pass.
+        defaults: the bundle's, in whose size pictures are counted.
+    """
+    return [
+        Run(job, index, table, _ticket(job, index, table, defaults))
+        for index, table in enumerate(tables)
+    ]
+
+
+def _ticket(job: Job, index: int, table: Table, defaults: Defaults) -> Ticket:
+    settings = job.settings[index]
+    first = relative_size(settings, defaults)
+    last = relative_size(settings.hires or settings, defaults)
+    rows_to_follow = job.rows[index] - table.rows
+    cost = table.rows * first + rows_to_follow * last
+    slots = max(1.0, first, last)
+    return Ticket(job.id, job.client, job.priority, cost, job.created, slots)
+
+
+def relative_size(size: Settings | HiresSettings, defaults: Defaults) -> float:
+    """How many pictures of the bundle's default size have as many pixels as one of this size."""
+    return size.width * size.height / (defaults.width * defaults.height)
