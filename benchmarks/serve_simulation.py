@@ -119,10 +119,15 @@ def continuous(arrivals: Sequence[Arrival], slots: int = SLOTS) -> list[float]:
         match scheduler.next_action(now):
             case None:
                 now = coming[0].arrived
-            case Start():
+            case Start(together):
                 now += TEXT_SECONDS
+                scheduler.mark_call()
+                for ticket in together:
+                    scheduler.mark_joined(ticket)
             case Finish(ticket):
                 now += DECODE_SECONDS
+                scheduler.mark_call()
+                scheduler.discard(ticket)
                 finished[ticket] = now
             case Advance():
                 now += seconds_of_row(len(scheduler.running))
