@@ -19,6 +19,9 @@ from runtime.server.a1111_bodies import Img2ImgBody, Txt2ImgBody
 from tests.runtime.server.jobs import alone, record_of
 from tests.runtime.server.stub import Stub, live, wait_until
 
+SMALL = {"width": 64, "height": 64}
+"""The stand-in's default size: larger pictures take more slots."""
+
 
 @pytest.fixture
 def api(address: str) -> Any:
@@ -85,7 +88,9 @@ def test_webuiapi_interrupts_and_gets_the_picture_as_it_is(
     results: list[Any] = []
     with stub.backend.held() as waiting:
         thread = threading.Thread(
-            target=lambda: results.append(api.txt2img(prompt="a cat", seed=1, steps=100, n_iter=4))
+            target=lambda: results.append(
+                api.txt2img(prompt="a cat", seed=1, steps=100, n_iter=4, **SMALL)
+            )
         )
         thread.start()
         assert waiting.wait(5)
@@ -105,7 +110,7 @@ def test_skip_ends_the_pictures_in_progress_only(api: Any, stub: Stub, address: 
     results: list[Any] = []
     with stub.backend.held() as waiting:
         thread = threading.Thread(
-            target=lambda: results.append(api.txt2img(prompt="a cat", steps=100, n_iter=3))
+            target=lambda: results.append(api.txt2img(prompt="a cat", steps=100, n_iter=3, **SMALL))
         )
         thread.start()
         assert waiting.wait(5)

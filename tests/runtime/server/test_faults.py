@@ -69,7 +69,8 @@ def test_a_failure_in_one_stage_ends_its_own_job(
 ) -> None:
     """A job that runs before it and one that waits behind it are finished."""
     with stub.client() as client:
-        body = {"prompt": f"fails at {stage}", "init": {"picture": picture()}, "steps": 8}
+        body: dict[str, Any] = {"prompt": f"fails at {stage}", "steps": 8}
+        body |= {"hires": {}} if stage == "resume" else {"init": {"picture": picture()}}
         before = submit(client)
         assert ended(client, before)["state"] == "done"
         STAGES[stage](stub, monkeypatch)

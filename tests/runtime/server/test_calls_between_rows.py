@@ -1,0 +1,98 @@
+"""Between two rows of a job, whatever others need is one call of an engine at most."""
+
+import base64
+import io
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from engines import layout
+from engines.bundle import Bundle
+from tests.runtime.server.jobs import ended, submit
+from tests.runtime.server.stub import Stub, wait_until
+
+LATENT, LANCZOS = ({"scale": 2, "steps": 1, "upscaler": name} for name in ("latent", "lanczos"))
+
+
+def picture() -> str:
+    file = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def record(stub: Stub) -> list[str]:
+    """Every call of an engine from now on, as it is made; rows take their time."""
+    calls: list[str] = []
+
+    def note(component: str) -> Callable[[int], None]:
+        def on_call(batch: int) -> None:
+            calls.append(component)
+            if component == layout.UNET:
+                time.sleep(0.005)
+
+        return on_call
+
+    for component in layout.COMPONENTS:
+        stub.backend.on_call[component] = note(component)
+    return calls
+
+
+def run_together(stub: Stub, client: TestClient, **body: Any) -> list[str]:
+    """The calls from the first one of a long job to the end of the other one, beside it."""
+    with stub.backend.held() as waiting:
+        long = submit(client, steps=150)
+        assert waiting.wait(5)
+        other = submit(client, **body)
+    calls = record(stub)
+    assert ended(client, other)["state"] == "done"
+    end = len(calls)
+    client.delete(f"/v1/jobs/{long['id']}")
+    return calls[:end]
+
+
+@pytest.mark.parametrize(
+    ("body", "aside"),
+    [
+        ({"prompt": "one more text"}, {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 1}),
+        (
+            {"prompt": "with a second pass", "hires": LANCZOS},
+            {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 2, layout.VAE_ENCODER: 1},
+        ),
+        (
+            {"prompt": "enlarged", "hires": LATENT},
+            {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 1},
+        ),
+        (
+            {"prompt": "given", "count": 3, "init": {"picture": picture()}},
+            {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 3, layout.VAE_ENCODER: 3},
+        ),
+        (
+            {
+                "prompt": "in tiles",
+                "width": 1024,
+                "height": 1024,
+                "vae_tiling": "on",
+                "init": {"picture": picture()},
+            },
+            {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 4, layout.VAE_ENCODER: 4},
+        ),
+    ],
+    ids=["text", "hires", "latents", "pictures", "tiles"],
+)
+def test_there_is_one_call_at_most(
+    stand_in_bundle: Bundle, body: dict[str, Any], aside: dict[str, int]
+) -> None:
+    stub = Stub(stand_in_bundle, slots=64 * 5, max_pixels=1024 * 1024)
+    with stub.client() as client:
+        calls = run_together(stub, client, steps=2, **body)
+        wait_until(lambda: not stub.service.pipeline.denoiser.slots)
+    others = [call for call in calls if call != layout.UNET]
+    assert {name: others.count(name) for name in set(others)} == aside
+    for before, after in itertools.pairwise(calls):
+        assert layout.UNET in (before, after)
