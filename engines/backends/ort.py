@@ -1,19 +1,14 @@
 """ONNX Runtime: loading a graph, and the session that its CPU providers share."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnxruntime
 
+from engines.backends.shortage import failure_kind
 from engines.bundle import Bundle
-from engines.errors import BackendError, OutOfMemoryError
+from engines.errors import BackendError
 from engines.session import Array, Session
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|failed to allocate|bad_alloc|bad allocation", re.IGNORECASE
-)
-"""How ONNX Runtime's arenas, CUDA and the C++ library say it; it has no error code for it."""
 
 Configure = Callable[[onnxruntime.SessionOptions], None]
 """Puts entries, and plugins with their devices, into a session's options."""
@@ -37,6 +32,7 @@ def load_graph(
 
     Raises:
         BackendError: ONNX Runtime refuses the graph, or took another provider.
+        OutOfMemoryError: memory was short while it was read or compiled.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -46,7 +42,7 @@ def load_graph(
     try:
         session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime has no public base class for its errors
-        raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise failure_kind(error)(f"ONNX Runtime cannot load {path}: {error}") from error
     active = session.get_providers()
     if active[0] != provider:
         raise BackendError(
@@ -63,8 +59,7 @@ def run_error(error: Exception, where: str = "") -> BackendError:
         error: what ONNX Runtime raised.
         where: after "ONNX Runtime failed while running", such as " on the GPU".
     """
-    kind = OutOfMemoryError if _OUT_OF_MEMORY.search(str(error)) else BackendError
-    return kind(f"ONNX Runtime failed while running{where}: {error}")
+    return failure_kind(error)(f"ONNX Runtime failed while running{where}: {error}")
 
 
 class OrtSession(Session):

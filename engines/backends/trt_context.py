@@ -6,6 +6,7 @@ gets a context and a graph of its own, as NVIDIA's guides advise.
 
 from collections.abc import Iterable, Mapping
 
+from engines.backends.shortage import failure_kind
 from engines.backends.trt_api import IExecutionContext
 from engines.backends.trt_engine import Engine
 from engines.backends.trt_graphs import CapturedGraph, capture
@@ -41,7 +42,7 @@ class ShapeContext:
             what: the component, named in errors.
 
         Raises:
-            BackendError: TensorRT refuses.
+            BackendError: TensorRT refuses; OutOfMemoryError where it says that memory was short.
         """
         self._machine = machine
         self._what = what
@@ -74,7 +75,8 @@ class ShapeContext:
             addresses: where every input and output is on the device.
 
         Raises:
-            BackendError: TensorRT or CUDA refuses.
+            BackendError: TensorRT or CUDA refuses; OutOfMemoryError where it says that memory was
+                short.
         """
         self._place(addresses)
         machine = self._machine
@@ -124,6 +126,5 @@ class ShapeContext:
 
     def _expect(self, accepted: bool, doing: str) -> None:
         if not accepted:
-            raise BackendError(
-                f"TensorRT refuses {self._what} while {doing}: {self._machine.library.reasons()}."
-            )
+            reasons = self._machine.library.reasons()
+            raise failure_kind(reasons)(f"TensorRT refuses {self._what} while {doing}: {reasons}.")

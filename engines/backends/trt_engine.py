@@ -8,6 +8,7 @@ from typing import Final, cast
 
 import numpy as np
 
+from engines.backends.shortage import failure_kind
 from engines.backends.trt_api import (
     ICudaEngine,
     IExecutionContext,
@@ -58,8 +59,9 @@ class Engine:
         """Load the plan.
 
         Raises:
-            BackendError: TensorRT refuses the plan or its weights, there is not enough memory, or
-                it has other tensors than the bundle's graph.
+            BackendError: TensorRT refuses the plan or its weights, or it has other tensors than the
+                bundle's graph.
+            OutOfMemoryError: TensorRT says that memory was short.
         """
         self._machine = machine
         self._kernels: KernelCache | None = None
@@ -78,14 +80,16 @@ class Engine:
         """Make an execution context that gets its working memory from us.
 
         Raises:
-            BackendError: TensorRT cannot make one.
+            BackendError: TensorRT cannot make one; OutOfMemoryError where it says that memory was
+                short.
         """
         if self._engine is None or self._config is None:
             raise InternalError("an engine was used after its release")
         context = self._engine.create_execution_context(self._config)
         if context is None:
-            raise BackendError(
-                f"TensorRT cannot make an execution context: {self._machine.library.reasons()}; "
+            reasons = self._machine.library.reasons()
+            raise failure_kind(reasons)(
+                f"TensorRT cannot make an execution context: {reasons}; "
                 f"{free_memory(self._machine.cuda)}."
             )
         return context
@@ -129,11 +133,11 @@ def _read(machine: Machine, source: PlanSource) -> ICudaEngine:
         ):
             engine = machine.runtime.deserialize_cuda_engine(content)
     except (OSError, ValueError) as error:
-        raise BackendError(f"The plan {source.file} cannot be read: {error}.") from error
+        raise failure_kind(error)(f"The plan {source.file} cannot be read: {error}.") from error
     if engine is None:
-        raise BackendError(
-            f"TensorRT cannot load {source.file}: {machine.library.reasons()}; "
-            f"{free_memory(machine.cuda)}."
+        reasons = machine.library.reasons()
+        raise failure_kind(reasons)(
+            f"TensorRT cannot load {source.file}: {reasons}; {free_memory(machine.cuda)}."
         )
     return engine
 

@@ -81,6 +81,7 @@ class StandInTensorRt:
         graph_strategies: of each execution context.
         profiles: the ones that were selected.
         refuses_recording: whether engines can be recorded as CUDA graphs.
+        refusals: what is logged when a method is called that is to be refused, by its name.
     """
 
     TensorIOMode: Any = TensorIOMode
@@ -98,6 +99,7 @@ class StandInTensorRt:
         self.graph_strategies: list[str] = []
         self.profiles: list[int] = []
         self.refuses_recording = for_rtx
+        self.refusals: dict[str, str] = {}
         self.Runtime: Any = functools.partial(StandInRuntime, self)
         self.Refitter: Any = StandInRefitter
         self.OnnxParserRefitter: Any = StandInParserRefitter
@@ -218,8 +220,11 @@ class StandInEngine:
         return StandInConfig(self.module)
 
     def create_execution_context(self, runtime_config: Any) -> "StandInContext | None":
+        refusal = self.module.refusals.get("create_execution_context")
         if not self.has_weights:
-            self.logger.log(Severity.ERROR, "the engine has no weights")
+            refusal = "the engine has no weights"
+        if refusal is not None:
+            self.logger.log(Severity.ERROR, refusal)
             return None
         assert runtime_config.strategy is AllocationStrategy.USER_MANAGED
         kernels = runtime_config.dynamic_shapes_kernel_specialization_strategy
@@ -288,6 +293,9 @@ class StandInContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         cuda = self._engine.module.cuda
         stream = cuda.stream(stream_handle)
+        refusal = self._engine.module.refusals.get("execute_async_v3")
+        if refusal is not None:
+            return self._refuse(refusal)
         tensors = {*self._engine.runner.inputs, *self._engine.runner.outputs}
         missing = sorted(name for name in tensors if not self._addresses.get(name))
         if missing:

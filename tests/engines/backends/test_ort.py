@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -58,6 +59,41 @@ def test_too_little_memory_is_told_from_other_failures(bundle: Bundle) -> None:
     onnx.save(model, path)
     with pytest.raises(OutOfMemoryError):
         run_zeros(bundle, CpuBackend())
+
+
+@pytest.mark.parametrize("backend", [CpuBackend(), OpenVinoBackend()], ids=lambda b: b.name)
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("Exception during initialization: std::bad_alloc"), OutOfMemoryError),
+        (RuntimeError("mapping for 6, err=Cannot allocate memory"), OutOfMemoryError),
+        (RuntimeError("[CPU] Could not allocate memory"), OutOfMemoryError),
+        (MemoryError(), OutOfMemoryError),
+        (RuntimeError("Failed to allocate required number of vector registers"), BackendError),
+        (RuntimeError("Cannot allocate memory for incompatible descriptors."), BackendError),
+    ],
+)
+def test_a_graph_that_memory_is_too_short_to_compile(
+    bundle: Bundle,
+    backend: Backend,
+    error: Exception,
+    kind: type[BackendError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first two are what the CPU provider and OpenVINO raised under a limit of memory.
+
+    Those that are not for want of memory are OpenVINO's as well, and a smaller call is no help.
+    """
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", refuse)
+        with pytest.raises(BackendError, match="ONNX Runtime cannot load") as refusal:
+            run_zeros(bundle, backend)
+    assert type(refusal.value) is kind
+    run_zeros(bundle, backend)
 
 
 def run_zeros(bundle: Bundle, backend: Backend) -> None:

@@ -17,7 +17,7 @@ from engines.backends.trt_engine import HEADROOM, Engine, PlanSource
 from engines.backends.trt_machine import Library, Machine
 from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu
-from engines.errors import BackendError
+from engines.errors import BackendError, OutOfMemoryError
 from engines.plan_sets import open_plans
 from engines.plans import system_name
 from tests.engines.backends.stand_in_cuda import Status
@@ -187,7 +187,7 @@ def test_memory_is_short_when_a_plan_is_loaded(bundle: Bundle) -> None:
     machine = StandInMachine(memory=1 << 19)
     add_plans(bundle, "tensorrt")
     with pytest.raises(
-        BackendError, match=r"cannot load .*unet\.plan: out of memory; 1 MB of 1 MB are free"
+        OutOfMemoryError, match=r"cannot load .*unet\.plan: out of memory; 1 MB of 1 MB are free"
     ):
         machine.backend("tensorrt").open_session(bundle, layout.UNET)
     assert machine.cuda.left_over() == []
@@ -196,8 +196,11 @@ def test_memory_is_short_when_a_plan_is_loaded(bundle: Bundle) -> None:
 def test_a_damaged_plan(machine: StandInMachine, bundle: Bundle) -> None:
     path = add_plans(bundle, "tensorrt") / layout.plan_file(layout.UNET)
     path.write_bytes(b"x" * path.stat().st_size)
-    with pytest.raises(BackendError, match=r"cannot load .*unet\.plan: this is no engine file"):
+    with pytest.raises(
+        BackendError, match=r"cannot load .*unet\.plan: this is no engine file"
+    ) as refusal:
         machine.backend("tensorrt").open_session(bundle, layout.UNET)
+    assert not isinstance(refusal.value, OutOfMemoryError)
     gc.collect()
     assert machine.cuda.left_over() == []
 

@@ -1,6 +1,7 @@
 """Sessions of TensorRT plans on a stand-in GPU: what is copied, kept, refused and released."""
 
 import gc
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -177,6 +178,29 @@ def test_not_enough_memory_names_what_it_was_for(bundle: Bundle) -> None:
         run_and_compare(session, feeds(1, 8, 8))
     gc.collect()
     assert machine.cuda.left_over() == []
+
+
+@pytest.mark.parametrize("method", ["create_execution_context", "execute_async_v3"])
+@pytest.mark.parametrize(
+    ("reason", "short"),
+    [
+        ("[defaultAllocator.cpp::allocate::19] Error Code 1: Cuda Runtime (out of memory)", True),
+        ("[executionContext.cpp::470] Error Code 2: OutOfMemory (no further information)", True),
+        ("[executionContext.cpp::470] Error Code 4: Internal Error (an assertion)", False),
+    ],
+)
+def test_a_refusal_for_want_of_memory_is_told_from_others(
+    bundle: Bundle, machine: StandInMachine, method: str, reason: str, short: bool
+) -> None:
+    """What TensorRT 8 logged in https://github.com/NVIDIA/TensorRT/issues/3017, and another."""
+    with open_unet(machine, bundle) as session:
+        refusals = machine.modules["tensorrt"].refusals
+        refusals[method] = reason
+        with pytest.raises(BackendError, match=re.escape(reason)) as refusal:
+            session.run(feeds(1, 8, 8))
+        assert isinstance(refusal.value, OutOfMemoryError) is short
+        refusals.clear()
+        run_and_compare(session, feeds(1, 8, 8))
 
 
 def test_pinned_memory_can_be_short(bundle: Bundle, machine: StandInMachine) -> None:

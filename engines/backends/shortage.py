@@ -1,0 +1,28 @@
+"""Telling want of memory from other failures, where an engine library says it in words alone."""
+
+import re
+from typing import Final
+
+from engines.errors import BackendError, OutOfMemoryError
+
+_SHORTAGE: Final = re.compile(
+    r"out[ _]?of[ _]?memory"
+    r"|bad[ _]alloc"
+    r"|insufficient memory"
+    r"|alloc(?:ation)?_failed"
+    r"|(?:failed to|could not|cannot|can't|unable to) allocate (?:memory(?! for incompatible)|\d)",
+    re.IGNORECASE,
+)
+"""The words of ONNX Runtime's arenas, OpenVINO and oneDNN, CUDA and its libraries, TensorRT ("Error
+Code 2: OutOfMemory"), and the C++ library. OpenVINO "failed to allocate" registers as well, and
+memory "for incompatible descriptors": a smaller call would fail likewise."""
+
+
+def failure_kind(reason: BaseException | str) -> type[BackendError]:
+    """What to raise for a failure: OutOfMemoryError where memory was short, else BackendError.
+
+    Args:
+        reason: what the library raised or logged.
+    """
+    short = isinstance(reason, MemoryError) or _SHORTAGE.search(str(reason))
+    return OutOfMemoryError if short else BackendError
