@@ -51,8 +51,9 @@ class Metrics:
         jobs: ended jobs, by `state` (done, failed, cancelled).
         refusals: requests that were answered with a fault, by `kind`.
         engine_failures: calls of an engine that failed, by `stage`.
-        stage: seconds of a picture by `stage` (wait, denoise, png, total), and of each call
-            (text, encode, decode).
+        job: seconds of a job from its submission to its end, by `state`.
+        stage: seconds by `stage`: of a picture (wait, denoise, png), and of each call (text,
+            encode, decode).
         row: seconds of each call that advanced pictures by a row.
         requests: answered HTTP requests, by `method`, `route` and `status`.
         request: seconds of each HTTP request until its answer was sent, by `route`.
@@ -78,9 +79,16 @@ class Metrics:
         self.engine_failures = _counter(
             registry, "fracture_engine_failures", "Failed calls of an engine", "stage", STAGES
         )
+        self.job = Histogram(
+            "fracture_job_seconds",
+            "Seconds of a job from its submission to its end",
+            ["state"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
         self.stage = Histogram(
             "fracture_stage_seconds",
-            "Seconds of a picture in each stage",
+            "Seconds of a picture or of a call in each stage",
             ["stage"],
             buckets=_STAGE_BUCKETS,
             registry=registry,

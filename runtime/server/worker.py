@@ -90,9 +90,9 @@ class Worker:
         """End a job from any thread; its pictures leave before the next call of an engine."""
         now = time.monotonic()
         if job.end(state, now, fault):
-            self._metrics.jobs.labels(state.value).inc()
-            self._metrics.stage.labels("total").observe(now - job.created)
             seconds, why = now - job.created, f": {fault.message}" if fault else ""
+            self._metrics.jobs.labels(state.value).inc()
+            self._metrics.job.labels(state.value).observe(seconds)
             fields = {"job": job.id, "state": state.value, "seconds": round(seconds, 4)}
             with logged_under(job.request_id):
                 log.info(

@@ -35,6 +35,19 @@ def test_figures_are_named_as_prometheus_has_it(stub: Stub) -> None:
     assert build.samples[0].labels == {"version": __version__}
 
 
+def test_a_job_is_timed_as_a_whole_by_how_it_ended(stub: Stub) -> None:
+    """Apart from the stages, which are of calls and pictures."""
+    with stub.client() as client:
+        stub.backend.fail(layout.VAE_DECODER, BackendError("the engine broke"))
+        assert ended(client, submit(client, count=2))["state"] == "failed"
+        assert ended(client, submit(client, count=2))["state"] == "done"
+        figures = client.get("/metrics").text
+    for state in ("done", "failed"):
+        assert f'fracture_job_seconds_count{{state="{state}"}} 1.0' in figures
+    stages = set(re.findall(r'fracture_stage_seconds_count\{stage="(\w+)"\}', figures))
+    assert stages == {"wait", "text", "denoise", "decode", "png"}
+
+
 def test_counters_start_at_zero(stub: Stub) -> None:
     """A rate needs a sample before the first event."""
     with stub.client() as client:
