@@ -7,7 +7,7 @@ import numpy as np
 from runtime.fill import fill_masked
 from runtime.init_settings import CONTENT_FILL, InitSettings, working_mask
 from runtime.masks import Box, paste, region_around
-from runtime.resize import CROP, FILL, Bytes, resize
+from runtime.resize import CROP, EXTEND, FILL, Bytes, resize
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Canvas:
 
     def finish(self, painted: Bytes) -> Bytes:
         """The result: what was painted [H, W, 3], in its place in the picture that was given."""
+        if self._region is None:
+            painted = painted[: self._ground.shape[0], : self._ground.shape[1]]
         if self._ground_mask is None:
             return painted
         if self._region is not None:
@@ -44,20 +46,21 @@ def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
     Raises:
         SettingError: their pixels are not there.
     """
-    pixels = init.picture.loaded("The picture")
+    given, region = init.picture.loaded("The picture"), None
     if init.mask is None:
-        pixels = resize(pixels, width, height, init.resize)
-        return Canvas(pixels, None, pixels, None, None)
-    mask, region = working_mask(init.mask), None
+        pixels = resize(given, width, height, init.resize)
+        return Canvas(pixels, None, given if init.resize == EXTEND else pixels, None, None)
+    ground, ground_mask = given, working_mask(init.mask)
     if init.mask.only_masked:
-        ground, ground_mask = pixels, mask
-        region = region_around(mask, width, height, init.mask.padding)
+        region = region_around(ground_mask, width, height, init.mask.padding)
         left, top, right, bottom = region
-        pixels = resize(pixels[top:bottom, left:right], width, height, FILL)
-        mask = resize(mask[top:bottom, left:right], width, height, FILL)
+        pixels = resize(ground[top:bottom, left:right], width, height, FILL)
+        mask = resize(ground_mask[top:bottom, left:right], width, height, FILL)
     else:
-        ground = pixels = resize(pixels, width, height, init.resize)
-        ground_mask = mask = resize(mask, width, height, init.resize)
+        pixels = resize(ground, width, height, init.resize)
+        mask = resize(ground_mask, width, height, init.resize)
+        if init.resize != EXTEND:
+            ground, ground_mask = pixels, mask
     if init.mask.content == CONTENT_FILL:
         pixels = fill_masked(pixels, mask)
     return Canvas(np.ascontiguousarray(pixels), mask, ground, ground_mask, region)

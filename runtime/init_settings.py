@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from runtime.masks import blur, harden
-from runtime.resize import CROP, RESIZE_MODES, STRETCH, Bytes, Size, scaled_size
+from runtime.resize import CROP, EXTEND, MODES, STRETCH, Bytes, Size, scaled_size
 from runtime.source_picture import SourcePicture
 
 CONTENT_FILL = "fill"
@@ -53,7 +53,7 @@ class InitSettings:
     Attributes:
         picture: what is changed.
         strength: how much, from near 0 to 1: the share of the steps that are taken.
-        resize: one of `RESIZE_MODES`.
+        resize: one of `runtime.resize.MODES`; after "extend" the result has the picture's own size.
         mask: which part; None for all of it.
     """
 
@@ -61,6 +61,11 @@ class InitSettings:
     strength: float = 0.75
     resize: str = STRETCH
     mask: MaskSettings | None = None
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the result is as large as the picture, whatever the size of what is worked on."""
+        return self.resize == EXTEND or (self.mask is not None and self.mask.only_masked)
 
 
 @lru_cache(_REMEMBERED)
@@ -106,10 +111,16 @@ def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
             f"the strength {init.strength:g} leaves none of {steps} steps: choose at least "
             f"{1 / steps:.2g}, or more steps"
         )
-    if init.resize not in RESIZE_MODES:
-        faults.append(f"no resize mode {init.resize!r}: choose one of {', '.join(RESIZE_MODES)}")
+    before = init.picture.width, init.picture.height
+    only_masked = init.mask is not None and init.mask.only_masked
+    if init.resize not in MODES:
+        faults.append(f"no resize mode {init.resize!r}: choose one of {', '.join(MODES)}")
+    elif init.resize == EXTEND and not only_masked and (size[0] < before[0] or size[1] < before[1]):
+        faults.append(
+            f"a picture of {before[0]}x{before[1]} cannot be extended to {size[0]}x{size[1]}: "
+            "leave the size out, or choose another resize mode"
+        )
     elif init.resize == CROP and min(size) > 0:
-        before = init.picture.width, init.picture.height
         wide, tall = scaled_size(before, size, CROP)
         if wide * tall > _MOST_CROPPED:
             faults.append(

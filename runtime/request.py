@@ -16,6 +16,7 @@ from runtime.init_settings import InitSettings, init_faults
 from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and
+from runtime.resize import EXTEND, STRETCH
 from runtime.samplers.catalogue import AUTOMATIC
 from runtime.samplers.lookup import resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
@@ -60,7 +61,8 @@ class Request:
         guidance: what there is to guidance beside its scale.
         stochasticity: how much noise the sampler brings in.
         init: the picture to start from; its size, rounded down, is the default then, unless only
-            what is masked is worked on.
+            what is masked is worked on. With a mask nothing is resized where no size is asked for:
+            the picture is extended to multiples, and the result is as large as it.
         hires: the second pass at another size; None for no such pass.
         vae_tiling: one of `runtime.tiles.TILINGS`.
         tags: how many of the look's trained tags go into the prompt: "all", "none", or a number
@@ -118,6 +120,7 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
             are not possible; the message names every such number.
     """
     defaults = manifest.defaults
+    request = _keep_size(request, manifest)
     preset = _preset(request, manifest)
     baked = baked_loras(manifest)
     tags = trained_tags(manifest, request.tags, preset.tags)
@@ -159,6 +162,29 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     if settings.hires is not None:
         read_prompts(*texts, settings.hires.steps, settings.cfg, settings.steps)
     return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def _keep_size(request: Request, manifest: Manifest) -> Request:
+    """Extend a masked picture whose sides are no multiples, so that nothing of it is resized.
+
+    So it is where no size and no way of resizing was asked for; "extend" can be asked for as well,
+    and without a mask.
+    """
+    init, downscale = request.init, manifest.latents.downscale
+    if init is None or (init.mask is not None and init.mask.only_masked):
+        return request
+    picture = init.picture
+    whole = picture.width % downscale == 0 and picture.height % downscale == 0
+    by_default = init.mask is not None and init.resize == STRETCH and not whole
+    sized = request.width is not None or request.height is not None or fixed_sizes(manifest)
+    if sized or not (by_default or init.resize == EXTEND):
+        return request
+    return dataclasses.replace(
+        request,
+        width=-(-picture.width // downscale) * downscale,
+        height=-(-picture.height // downscale) * downscale,
+        init=dataclasses.replace(init, resize=EXTEND),
+    )
 
 
 def _size(request: Request, manifest: Manifest) -> tuple[int, int]:

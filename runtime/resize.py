@@ -13,6 +13,9 @@ CROP = "crop and resize"
 FILL = "resize and fill"
 RESIZE_MODES = (STRETCH, CROP, FILL)
 """The webui's names. In diffusers' VaeImageProcessor they are default, crop and fill."""
+EXTEND = "extend"
+"""No resizing: the outermost pixels are repeated to the right and below."""
+MODES = (*RESIZE_MODES, EXTEND)
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -31,12 +34,17 @@ def resize(
         pixels: [H, W, 3] or [H, W].
         width: in pixels.
         height: in pixels.
-        mode: one of `RESIZE_MODES`. "crop and resize" keeps the proportions and cuts off what is
-            too much; "resize and fill" keeps the whole and repeats its outermost pixels around.
+        mode: one of `MODES`. "crop and resize" keeps the proportions and cuts off what is too much;
+            "resize and fill" keeps the whole and repeats its outermost pixels around; "extend" is
+            for sizes that are not below the picture's.
         method: one of `FILTERS`.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
+    if mode == EXTEND:
+        more = (0, height - pixels.shape[0]), (0, width - pixels.shape[1])
+        extended: Bytes = np.pad(pixels, (*more, (0, 0))[: pixels.ndim], mode="edge")
+        return extended
     image = Image.fromarray(pixels)
     if mode == STRETCH:
         return np.asarray(image.resize((width, height), FILTERS[method]))

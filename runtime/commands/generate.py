@@ -132,7 +132,7 @@ def _size(settings: "Settings") -> tuple[int, int]:
     init, hires = settings.init, settings.hires
     if hires is not None:
         return hires.width, hires.height
-    if init is not None and init.mask is not None and init.mask.only_masked:
+    if init is not None and init.keeps_size:
         return init.picture.width, init.picture.height
     return settings.width, settings.height
 

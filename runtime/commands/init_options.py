@@ -38,7 +38,8 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
         "--resize-mode",
         type=_name,
         metavar="MODE",
-        help="just-resize (default), crop-and-resize or resize-and-fill",
+        help="just-resize (default), crop-and-resize, resize-and-fill, or extend: to multiples of "
+        "8 for the time of the work (default with a mask and without --size)",
     )
     init.add_argument(
         "--mask",

@@ -16,7 +16,7 @@ from runtime.init_settings import InitSettings, MaskSettings
 from runtime.masks import blur
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings, settle
-from runtime.resize import CROP, FILL, Bytes
+from runtime.resize import CROP, EXTEND, FILL, Bytes, resize
 from runtime.source_picture import SourcePicture
 from tests.runtime.stand_ins import MANIFEST, StandInBackend, open_stand_in
 
@@ -101,6 +101,53 @@ def test_untouched_pixels_stay(bundle: Bundle, blur: float, only_masked: bool, s
     outside[20 - reach : 50 + reach, 30 - reach : 60 + reach] = False
     np.testing.assert_array_equal(pixels[outside], photo[outside])
     assert (pixels[25:45, 35:55] != photo[25:45, 35:55]).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [(72, 101), (65, 96), (79, 103), (64, 72)])
+@pytest.mark.parametrize("blur", [0.0, 2.0])
+def test_untouched_pixels_of_any_size_stay(
+    bundle: Bundle, size: tuple[int, int], blur: float
+) -> None:
+    photo = RNG.integers(0, 256, (*size, 3)).astype(np.uint8)
+    box = np.zeros(size, np.uint8)
+    box[40:, 30:] = 255
+    mask = MaskSettings(SourcePicture.of(box), blur=blur)
+    pixels, backend, _ = _make(
+        bundle, _request(InitSettings(SourcePicture.of(photo), 0.5, mask=mask))
+    )
+    assert pixels.shape == photo.shape
+    assert backend.unet_shapes() == {(-(-size[0] // 8), -(-size[1] // 8))}
+    reach = int(2.5 * blur + 0.5)
+    for kept in (np.s_[: 40 - reach], np.s_[:, : 30 - reach]):
+        np.testing.assert_array_equal(pixels[kept], photo[kept])
+    assert (pixels[45:, 35:] != photo[45:, 35:]).mean() > 0.9
+
+
+def test_a_picture_that_is_extended_comes_back_in_its_size(bundle: Bundle) -> None:
+    """With a size that is asked for, and without a mask, only where the mode says so."""
+    photo = SourcePicture.of(RNG.integers(0, 256, (79, 101, 3)).astype(np.uint8))
+    extended = InitSettings(photo, 0.5, EXTEND)
+    masked = InitSettings(photo, 0.5, mask=MaskSettings(SourcePicture.of(photo.loaded("")[..., 0])))
+
+    def shape(init: InitSettings, **fields: int) -> tuple[int, ...]:
+        return _make(bundle, _request(init, **fields))[0].shape[:2]
+
+    assert shape(extended) == (79, 101)
+    assert shape(extended, width=112, height=88) == (79, 101)
+    assert shape(InitSettings(photo, 0.5)) == (72, 96)
+    assert shape(masked) == (79, 101)
+    assert shape(masked, width=104, height=80) == (80, 104)
+    assert shape(dataclasses.replace(masked, resize=CROP)) == (72, 96)
+    with pytest.raises(SettingError, match="101x79 cannot be extended to 96x80"):
+        shape(extended, width=96, height=80)
+
+
+def test_what_is_beside_a_picture_repeats_its_edge() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    extended = resize(pixels, 5, 4, EXTEND)
+    for y, x in np.ndindex(4, 5):
+        np.testing.assert_array_equal(extended[y, x], pixels[min(y, 1), min(x, 2)])
+    np.testing.assert_array_equal(resize(pixels[..., 0], 5, 4, EXTEND), extended[..., 0])
 
 
 def test_a_mask_is_blurred_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from runtime.metadata import format_parameters, parse_parameters
 from runtime.picture_file import FORMATS, encode
 from runtime.png import Picture
 from runtime.request import Request, Settings, settle
-from runtime.resize import RESIZE_MODES
+from runtime.resize import MODES
 from runtime.samplers.catalogue import SAMPLERS
 from runtime.samplers.schedules import MODEL, SPACINGS
 from runtime.samplers.stochasticity import Stochasticity
@@ -54,7 +54,7 @@ _INITS = st.builds(
     InitSettings,
     st.just(PICTURE),
     _between(0.05, 1),
-    st.sampled_from(RESIZE_MODES),
+    st.sampled_from(MODES),
     st.none() | _MASKS,
 )
 _HIRES = st.builds(
