@@ -24,6 +24,7 @@ class Run:
         ticket: its place in the queue.
         task: what is being done for it before or after it is denoised.
         slot: its run in the denoiser, of its first or second pass, once it has begun.
+        earlier: that of its first pass, once `slot` is that of its second.
         began: when its first pass was begun, on the monotonic clock.
         in_last_pass: whether `slot` is that of its last pass.
         stopped: whether it is finished as it is, before its last row.
@@ -35,6 +36,7 @@ class Run:
     ticket: Ticket
     task: Task | None = None
     slot: Slot | None = None
+    earlier: Slot | None = None
     began: float = 0.0
     in_last_pass: bool = False
     stopped: bool = False
@@ -46,6 +48,20 @@ class Run:
         if self.stopped and not self.in_last_pass:
             return dataclasses.replace(settings, hires=None)
         return settings
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is anything of it: before its first row there is only noise."""
+        return self.slot is not None and (self.slot.row > 0 or self.earlier is not None)
+
+    def stop(self) -> None:
+        """Finish it as it is; before the first row of its second pass, as its first pass left it.
+
+        It has left the denoiser, or will before its next row.
+        """
+        self.stopped = True
+        if self.slot is not None and self.slot.row == 0:
+            self.slot, self.in_last_pass = self.earlier, False
 
     @property
     def returns(self) -> bool:

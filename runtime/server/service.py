@@ -246,18 +246,21 @@ class Service:
             )
         return faults
 
+    def _end_overdue(self, now: float) -> None:
+        for job in self.jobs.unfinished():
+            if now >= job.deadline:
+                seconds = job.deadline - job.created
+                fault = Fault(
+                    Kind.DEADLINE, f"The job was not finished within {seconds:g} seconds."
+                )
+                self.worker.end(job, State.FAILED, fault)
+
     async def _keep_house(self) -> None:
         reason = None
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
-            for job in self.jobs.unfinished():
-                if now >= job.deadline:
-                    seconds = job.deadline - job.created
-                    fault = Fault(
-                        Kind.DEADLINE, f"The job was not finished within {seconds:g} seconds."
-                    )
-                    self.worker.end(job, State.FAILED, fault)
+            self._end_overdue(now)
             self.jobs.sweep(now)
             before, reason = reason, self.why_not_ready()
             if reason != before:

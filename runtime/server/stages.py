@@ -146,6 +146,7 @@ class Stages:
         following = yield from self._pipeline.resume(run.slot.latents, run.settings)
         if following is None:
             raise InternalError("a picture with hires fix has no second pass")
+        run.earlier = run.slot
         self._join(run, following)
         run.in_last_pass = True
         return None

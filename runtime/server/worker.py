@@ -159,11 +159,7 @@ class Worker:
     def _next_action(self) -> Action | None:
         """What to do now, after waiting for it; None where the worker is to stop."""
         while True:
-            for run in self._queue.see():
-                if run.job.status.ended:
-                    self._drop(run)
-            for job, only_current in self._queue.take_early_stops():
-                self._stop_early(job, only_current=only_current)
+            self._see()
             if self._queue.closed:
                 return None
             action = self._queue.next_action()
@@ -173,6 +169,14 @@ class Worker:
             changed = self._queue.wait(PROBE_SECONDS if failing else None)
             if failing and not changed:
                 self._probe()
+
+    def _see(self) -> None:
+        """Take out what has ended, and what is to end early."""
+        for run in self._queue.see():
+            if run.job.status.ended:
+                self._drop(run)
+        for job, only_current in self._queue.take_early_stops():
+            self._stop_early(job, only_current=only_current)
 
     def _do(self, action: Action) -> None:
         match action:
@@ -269,20 +273,22 @@ class Worker:
 
     def _stop_early(self, job: Job, *, only_current: bool) -> None:
         for run in self._queue.runs_of(job):
-            if run.ticket in self._scheduler.running:
-                run.stopped = True
+            if not run.shows:
+                if only_current:
+                    continue
+                self._drop(run)
+                if job.drop(run.index):
+                    self.end(job, State.DONE)
+            elif run.ticket in self._scheduler.running:
                 self._stages.leave(run)
+                run.stop()
                 self._scheduler.mark_denoised(run.ticket)
-            elif run.slot is not None and run.returns:
-                run.stopped = True
+            elif run.returns:
+                run.stop()
                 self._scheduler.mark_last(run.ticket)
                 if run.task is not None:
                     run.task.close()
                     run.task = None
-            elif run.slot is None and not only_current:
-                self._drop(run)
-                if job.drop(run.index):
-                    self.end(job, State.DONE)
 
     def _probe(self) -> None:
         try:
