@@ -30,7 +30,7 @@ from runtime.slot import Latents, Slot
 from runtime.start import Start
 from runtime.steps import Cancelled, OnStep, Step, ignore
 from runtime.textual_inversion import open_vocabulary
-from runtime.turns import Turns
+from runtime.turns import Life, Turns
 
 
 class Pipeline:
@@ -50,6 +50,7 @@ class Pipeline:
         self._models = Models(bundle, choice.backend, max_batch)
         self._passes = Passes(self._models, bundle.manifest.latents)
         self._turns = Turns()
+        self._life = Life()
         self._planning = threading.Lock()
         manifest = bundle.manifest
         self.origin = Origin(manifest.name, manifest.identity, choice.backend.name)
@@ -135,7 +136,8 @@ class Pipeline:
 
         Raises:
             SettingError: as `settle`, or a sampler cannot take that many steps.
-            InternalError: this thread has another run that has not ended.
+            InternalError: this thread has another run that has not ended, or the pipeline is
+                closed.
             BackendError: the engine fails, or the model overflows.
         """
         each_wanted = [wanted] if isinstance(wanted, Request | Settings) else wanted
@@ -156,21 +158,24 @@ class Pipeline:
             try:
                 on_step(Step(done, total, {}, factors))
                 if waiting:
-                    with self._preparing(waiting[0][0]):
+                    with self._life.use(), self._preparing(waiting[0][0]):
                         self._begin(waiting, running, previews=previews)
                 while waiting or running:
-                    while waiting and self._has_room(running, waiting[0][0]):
-                        self._begin(waiting, running, previews=previews)
-                    done += len(running)
-                    advanced = dict(running)
-                    ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
+                    with self._life.use():
+                        while waiting and self._has_room(running, waiting[0][0]):
+                            self._begin(waiting, running, previews=previews)
+                        done += len(running)
+                        advanced = dict(running)
+                        ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
                     on_step(Step(done, total, advanced, factors))
                     for slot, each in ended:
-                        following = complete(self.resume(slot.latents, each))
-                        if following is None:
-                            yield complete(self.finish(slot.latents, each))
-                        else:
-                            self._join(following, each, running, previews=previews)
+                        with self._life.use():
+                            following = complete(self.resume(slot.latents, each))
+                            if following is not None:
+                                self._join(following, each, running, previews=previews)
+                                continue
+                            picture = complete(self.finish(slot.latents, each))
+                        yield picture
             except Cancelled:
                 return
             finally:
@@ -204,8 +209,13 @@ class Pipeline:
         self.denoiser.add(slot)
 
     def close(self) -> None:
-        """Release every loaded graph."""
-        self._models.close()
+        """Release every loaded graph, after the row that is being computed in another thread.
+
+        A run that has not ended raises an InternalError when it is gone on with, as a new one
+        does.
+        """
+        with self._life.end():
+            self._models.close()
 
     def __enter__(self) -> Self:
         return self

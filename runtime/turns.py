@@ -1,4 +1,4 @@
-"""Threads that take turns."""
+"""Threads that take turns, and that do not take away what another one uses."""
 
 import threading
 from collections.abc import Iterator
@@ -32,3 +32,31 @@ class Turns:
                 yield
             finally:
                 self._owner = None
+
+
+class Life:
+    """A lock around each use of something that any thread may end."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._lock = threading.RLock()
+        self._ended = False
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Keep it from ending meanwhile.
+
+        Raises:
+            InternalError: it has ended.
+        """
+        with self._lock:
+            if self._ended:
+                raise InternalError("the pipeline is closed: open another one")
+            yield
+
+    @contextmanager
+    def end(self) -> Iterator[None]:
+        """Wait until nobody uses it, and let nobody use it again."""
+        with self._lock:
+            self._ended = True
+            yield
