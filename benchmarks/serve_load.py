@@ -1,94 +1,230 @@
-"""The server under load on one bundle, by its number of slots: python -m benchmarks.serve_load.
+"""The server under load on one bundle: python -m benchmarks.serve_load BUNDLE --backend cpu.
 
-Each number of slots serves the same arrivals over HTTP on the loopback, in a server of its own.
+`runtime serve` with the slots that it measures, with four and with one (first come, first served),
+and a server with static batches get the same requests at the same times over HTTP, one server after
+the other. A load is of what first come, first served can do, which is measured first.
 """
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
+import os
 import random
+import re
+import statistics
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
+from tqdm import tqdm
 
-from benchmarks.measure import hardware
-from benchmarks.serve_simulation import Arrival, measure, poisson
-from runtime.pipeline import Pipeline
-from runtime.server.app import create_app
-from runtime.server.service import Service
-from runtime.server.settings import ServerSettings
+from benchmarks.arrivals import KINDS, Arrival, measure
+from benchmarks.measure import RESULTS, hardware
+from benchmarks.server_process import serving
+from engines.bundle import open_bundle
+from engines.identity import tool_versions
 
-RESULT = Path(__file__).parent / "results" / "serve_load.json"
+RESULT = RESULTS / "serve_load.json"
+BATCH = 4
+LOADS = (0.5, 0.9)
+STEPS = ((4, 0.5), (10, 0.3), (15, 0.2))
+"""Steps of a picture and how often they are asked for: few, so that there is time for many."""
+
+SAMPLERS = ("DPM++ 2M", "Euler a", "UniPC")
+PROMPTS = (
+    "portrait of a woman, cracked skin, blue skin, red background, long blonde hair",
+    "glowing cracked skin, orange glow, bald man, dark skin",
+    "portrait of a man, brown hair, beard, green eyes",
+    "fractured skin, short pink hair, teal background, night",
+)
+ALONE = "first come, first served"
+STATIC = f"static batches of {BATCH}"
+CONTINUOUS = f"continuous, {BATCH} slots"
+MEASURED = "continuous, slots measured"
+SEED = 0
+TIMED = 3
+"""Pictures of each number of steps that are made alone, to know what a load of 1 is."""
+
+QUIET_LOAD = 0.5
+"""Load of the system per core beyond which the figures should be taken again."""
+
+Body = dict[str, Any]
 
 
 def main() -> int:
-    """Measure, print a table, and save the figures."""
+    """Measure, save the figures, and print the table of docs/serving.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--pictures", type=int, default=60)
-    parser.add_argument("--rate", type=float, help="pictures a second (default: all at once)")
+    parser.add_argument("--pictures", type=int, default=36, help="of each run")
+    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    random_ = random.Random(0)
-    arrivals = list(poisson(options.rate or 1e9, options.pictures, random_))
-    runs = []
-    print(f"{'slots':>5}{'pictures/s':>12}{'p50':>8}{'p95':>8}{'p99':>8}{'HTTP alone, ms':>16}")
-    for slots in options.slots:
-        figures = asyncio.run(_run(options.bundle, options.backend, slots, arrivals))
-        runs.append({"slots": slots, **figures})
-        print(
-            f"{slots:5}{figures['pictures_per_second']:12.2f}{figures['p50']:8.2f}"
-            f"{figures['p95']:8.2f}{figures['p99']:8.2f}{figures['http_milliseconds']:16.2f}"
-        )
-    content = {"rate": options.rate, "runs": runs, "hardware": hardware()}
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    with contextlib.ExitStack() as stack:
+        addresses = {
+            name: stack.enter_context(_serving(options.bundle, options.backend, *arguments))
+            for name, arguments in {
+                ALONE: ("serve", 1),
+                STATIC: ("static", BATCH),
+                CONTINUOUS: ("serve", BATCH),
+                MEASURED: ("serve", 0),
+            }.items()
+        }
+        slots = _slots(addresses[MEASURED])
+        seconds = asyncio.run(seconds_alone(addresses[ALONE]))
+        runs = list(measure_all(addresses, seconds, options.pictures))
+    manifest = open_bundle(options.bundle).manifest
+    content = {
+        "command": f"python -m benchmarks.serve_load bundles/{manifest.name} "
+        f"--backend {options.backend} --pictures {options.pictures}",
+        "bundle": manifest.identity,
+        "slots_measured": slots,
+        "seconds_alone": {str(steps): round(each, 4) for steps, each in seconds.items()},
+        "pictures_per_second_alone": round(capacity(seconds), 3),
+        "runs": runs,
+        "load_per_core_before": round(load, 2),
+        "quiet": load < QUIET_LOAD,
+        "hardware": hardware(),
+        "versions": tool_versions(("numpy", "onnxruntime", "fastapi", "uvicorn")),
+    }
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    print(markdown_table(content))
+    if load >= QUIET_LOAD:
+        print(f"The load was {load:.1f} a core: run this again on a quiet machine.")
     return 0
 
 
-async def _run(bundle: Path, backend: str, slots: int, arrivals: list[Arrival]) -> dict[str, float]:
-    service = Service(
-        ServerSettings(slots=slots, queue=10_000, deadline=86_400.0), Pipeline.open(bundle, backend)
-    )
-    server = uvicorn.Server(uvicorn.Config(create_app(service), port=0, log_config=None))
-    serving = asyncio.create_task(server.serve())
-    while not server.started or service.worker.capacity is None:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", timeout=None, limits=limits
-    ) as client:
-        alone = await _http_milliseconds(client)
+def make_bodies(arrivals: Sequence[Arrival]) -> list[Body]:
+    """What is asked for at each arrival: prompts and samplers in turns, seeds that all differ."""
+    return [
+        {
+            "prompt": PROMPTS[seed % len(PROMPTS)],
+            "seed": seed,
+            "steps": each.steps,
+            "sampler_name": SAMPLERS[seed % len(SAMPLERS)],
+        }
+        for seed, each in enumerate(arrivals)
+    ]
+
+
+def arrivals_from_zero(kind: str, rate: float, count: int) -> list[Arrival]:
+    """Arrivals of one of `KINDS`, the same each time; the first comes at once."""
+    arrivals = list(KINDS[kind](rate, count, STEPS, random.Random(SEED)))
+    return [Arrival(each.at - arrivals[0].at, each.steps) for each in arrivals]
+
+
+def capacity(seconds: Mapping[int, float]) -> float:
+    """Pictures a second, made one at a time, by the seconds of one with a number of steps."""
+    return 1 / sum(share * seconds[steps] for steps, share in STEPS)
+
+
+async def seconds_alone(address: str) -> dict[int, float]:
+    """The median of pictures made one after the other, by their number of steps."""
+    arrivals = [Arrival(0, steps) for steps, _ in STEPS for _ in range(TIMED)]
+    seconds: dict[int, list[float]] = {}
+    async with _client(address) as client:
+        for body in make_bodies(arrivals):
+            began = time.monotonic()
+            await _make(client, body)
+            seconds.setdefault(body["steps"], []).append(time.monotonic() - began)
+    return {steps: statistics.median(each) for steps, each in seconds.items()}
+
+
+def measure_all(
+    addresses: Mapping[str, str], seconds: Mapping[int, float], pictures: int
+) -> Iterator[dict[str, str | float]]:
+    """Every server under every kind and rate of arrivals; the servers take turns in each.
+
+    Args:
+        addresses: of the servers, by their names.
+        seconds: what `seconds_alone` returned.
+        pictures: of each run.
+    """
+    cases = list(itertools.product(KINDS, LOADS, addresses))
+    for kind, load, name in tqdm(cases, unit="run"):
+        arrivals = arrivals_from_zero(kind, load * capacity(seconds), pictures)
+        work = sum(seconds[each.steps] for each in arrivals)
+        finished = asyncio.run(ask_all(addresses[name], arrivals))
+        yield {
+            "arrivals": kind,
+            "load": load,
+            "load_drawn": round(work / arrivals[-1].at, 2),
+            "server": name,
+            **{key: round(value, 3) for key, value in measure(arrivals, finished).items()},
+        }
+
+
+async def ask_all(address: str, arrivals: Sequence[Arrival]) -> list[float]:
+    """Ask for pictures as they arrive; return when each was here, in the arrivals' seconds."""
+    async with _client(address) as client:
         began = time.monotonic()
-        finished = await asyncio.gather(
-            *(_ask(client, began, seed, each) for seed, each in enumerate(arrivals))
+
+        async def ask(arrival: Arrival, body: Body) -> float:
+            await asyncio.sleep(began + arrival.at - time.monotonic())
+            await _make(client, body)
+            return time.monotonic() - began
+
+        bodies = make_bodies(arrivals)
+        return await asyncio.gather(*map(ask, arrivals, bodies))
+
+
+def markdown_table(content: Mapping[str, Any]) -> str:
+    """The table of docs/serving.md; equal cells in the first columns are left out."""
+    lines = [
+        "| arrivals | load | server | pictures/s | p50 | p95 | p99 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    before: tuple[str, float] | None = None
+    for run in content["runs"]:
+        group = run["arrivals"], run["load"]
+        first = f"{group[0]} | {group[1]}" if group != before else "|"
+        before = group
+        name = run["server"]
+        if name == MEASURED:
+            name += f" ({content['slots_measured']})"
+        figures = " | ".join(
+            f"{run[key]:.2f}" for key in ("pictures_per_second", "p50", "p95", "p99")
         )
-    server.should_exit = True
-    await serving
-    return {**measure(arrivals, finished), "http_milliseconds": alone}
+        lines.append(f"| {first} | {name} | {figures} |")
+    return "\n".join(lines)
 
 
-async def _ask(client: httpx2.AsyncClient, began: float, seed: int, arrival: Arrival) -> float:
-    await asyncio.sleep(began + arrival.at - time.monotonic())
-    body: dict[str, Any] = {"prompt": "cracked skin", "seed": seed, "steps": arrival.steps}
-    answer = await client.post("/sdapi/v1/txt2img", json=body)
-    answer.raise_for_status()
-    return time.monotonic() - began
+def _serving(
+    bundle: Path, backend: str, kind: str, size: int
+) -> contextlib.AbstractContextManager[str]:
+    where = str(bundle.absolute())
+
+    def command(port: int) -> list[str]:
+        if kind == "static":
+            start = ["-m", "benchmarks.static_server", str(port), where, "--size", str(size)]
+        else:
+            start = ["-m", "runtime", "serve", "--bundle", where, "--port", str(port)]
+            start += ["--slots", str(size), "--queue", "10000"]
+        return [sys.executable, *start, "--backend", backend]
+
+    return serving(command, lambda address: httpx2.get(address + "/readyz").status_code == 200)
 
 
-async def _http_milliseconds(client: httpx2.AsyncClient, count: int = 200) -> float:
-    """The median of a request that no engine has a part in."""
-    seconds = []
-    for _ in range(count):
-        began = time.perf_counter()
-        (await client.get("/sdapi/v1/options")).raise_for_status()
-        seconds.append(time.perf_counter() - began)
-    return 1000 * sorted(seconds)[count // 2]
+def _slots(address: str) -> int:
+    text = httpx2.get(address + "/metrics").text
+    found = re.search(r"^fracture_slots (\S+)$", text, re.MULTILINE)
+    if found is None:
+        raise SystemExit("The server does not say how many slots it has.")
+    return int(float(found[1]))
+
+
+def _client(address: str) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=None)
+    return httpx2.AsyncClient(base_url=address, timeout=None, limits=limits)
+
+
+async def _make(client: httpx2.AsyncClient, body: Body) -> None:
+    (await client.post("/sdapi/v1/txt2img", json=body)).raise_for_status()
 
 
 if __name__ == "__main__":

@@ -11,34 +11,31 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from benchmarks.measure import RESULTS, hardware
+from benchmarks.server_process import serving
 from benchmarks.stub_server import make_picture, stub_pipeline
 from engines.identity import tool_versions
 from tests.runtime.stand_ins import write_bundle
 
 RESULT = RESULTS / "serve_overhead.json"
-ROOT = Path(__file__).parents[1]
 MODULES = {"ours": "benchmarks.stub_server", "litserve": "benchmarks.litserve_server"}
 HEALTH = {"ours": "/healthz", "litserve": "/health"}
 PICTURE = {"ours": "/sdapi/v1/txt2img", "litserve": "/predict"}
 STEPS = 4
 QUIET_LOAD = 0.5
 """Load of the system per core beyond which the figures should be taken again."""
-
-START_SECONDS = 60.0
 
 
 def main() -> int:
@@ -97,42 +94,12 @@ def _body(seed: int) -> dict[str, Any]:
     return {"prompt": "a cat", "seed": seed, "steps": STEPS, "width": 64, "height": 64}
 
 
-@contextlib.contextmanager
-def _serving(name: str, python: Path, bundle: Path) -> Iterator[str]:
-    """A server in a process group of its own, as LitServe starts more processes."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [python, "-m", MODULES[name], str(port), bundle],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for_a_picture(address + PICTURE[name], process)
-        yield address
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def _serving(name: str, python: Path, bundle: Path) -> AbstractContextManager[str]:
+    def answers(address: str) -> bool:
+        url = address + PICTURE[name]
+        return httpx2.post(url, json=_body(0), timeout=10).status_code == 200
 
-
-def _wait_for_a_picture(url: str, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + START_SECONDS
-    while True:
-        with contextlib.suppress(httpx2.TransportError):
-            if httpx2.post(url, json=_body(0), timeout=10).status_code == 200:
-                return
-        if process.poll() is not None or time.monotonic() > until:
-            raise SystemExit(f"The server of {url} did not start.")
-        time.sleep(0.1)
+    return serving(lambda port: [python, "-m", MODULES[name], str(port), bundle], answers)
 
 
 async def _measure(

@@ -8,14 +8,13 @@ number of pictures lies on the line through them.
 
 import itertools
 import json
-import math
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.arrivals import KINDS, Arrival, measure
 from runtime.server.scheduler import Advance, Finish, Priority, Scheduler, Start, Ticket
 
 SOURCE = (
@@ -31,43 +30,13 @@ DECODE_SECONDS = 0.023
 
 SLOTS = 4
 STEPS = ((8, 0.1), (20, 0.6), (30, 0.2), (50, 0.1))
-"""Steps of a picture and how often they are asked for."""
-
 PICTURES = 2000
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A picture that is asked for: when, and how many steps it has."""
-
-    at: float
-    steps: int
 
 
 def seconds_of_row(pictures: int) -> float:
     """The line through the published figures."""
     (few, short), (many, long) = sorted(PUBLISHED.items())
     return short + (pictures - few) * (long - short) / (many - few)
-
-
-def poisson(rate: float, count: int, random_: random.Random) -> Iterator[Arrival]:
-    """Arrivals that know nothing of each other, `rate` a second."""
-    at = 0.0
-    for _ in range(count):
-        at += random_.expovariate(rate)
-        yield Arrival(at, _steps(random_))
-
-
-def bursty(rate: float, count: int, random_: random.Random) -> Iterator[Arrival]:
-    """As many on the whole, in bursts of 16 on average that come four times as fast."""
-    at, left = 0.0, 0
-    for _ in range(count):
-        if not left:
-            left = 1 + int(random_.expovariate(1 / 16))
-            at += random_.expovariate(rate / (left * 0.75))
-        left -= 1
-        at += random_.expovariate(4 * rate)
-        yield Arrival(at, _steps(random_))
 
 
 def one_at_a_time(arrivals: Sequence[Arrival]) -> list[float]:
@@ -145,35 +114,17 @@ POLICIES: dict[str, Callable[[Sequence[Arrival]], list[float]]] = {
 }
 
 
-def measure(arrivals: Sequence[Arrival], finished: Sequence[float]) -> dict[str, float]:
-    """Pictures a second, and the latency's percentiles in seconds."""
-    latencies = sorted(end - each.at for each, end in zip(arrivals, finished, strict=True))
-    shares = {f"p{share}": share / 100 for share in (50, 95, 99)}
-    return {
-        "pictures_per_second": len(arrivals) / max(finished),
-        **{
-            name: latencies[math.ceil(share * len(latencies)) - 1] for name, share in shares.items()
-        },
-    }
-
-
 def run(pictures: int = PICTURES) -> list[dict[str, str | float]]:
     """Every policy under every kind and rate of arrivals."""
     mean = sum(steps * share for steps, share in STEPS)
     alone = 1 / (TEXT_SECONDS + mean * seconds_of_row(1) + DECODE_SECONDS)
     results: list[dict[str, str | float]] = []
-    for (kind, arrive), load in itertools.product(
-        (("Poisson", poisson), ("bursty", bursty)), (0.5, 0.8, 1.0, 1.1)
-    ):
-        arrivals = list(arrive(load * alone, pictures, random.Random(0)))
+    for (kind, arrive), load in itertools.product(KINDS.items(), (0.5, 0.8, 1.0, 1.1)):
+        arrivals = list(arrive(load * alone, pictures, STEPS, random.Random(0)))
         for name, policy in POLICIES.items():
             figures = measure(arrivals, policy(arrivals))
             results.append({"arrivals": kind, "load": load, "policy": name, **figures})
     return results
-
-
-def _steps(random_: random.Random) -> int:
-    return random_.choices([steps for steps, _ in STEPS], [share for _, share in STEPS])[0]
 
 
 def main() -> int:

@@ -2,13 +2,12 @@
 
 import pytest
 
+from benchmarks.arrivals import Arrival
 from benchmarks.serve_simulation import (
     DECODE_SECONDS,
     POLICIES,
     PUBLISHED,
     TEXT_SECONDS,
-    Arrival,
-    measure,
     run,
     seconds_of_row,
 )
@@ -25,11 +24,6 @@ def test_a_picture_alone_takes_its_own_time(policy: object) -> None:
 
 def test_the_line_goes_through_what_was_published() -> None:
     assert {n: seconds_of_row(n) for n in PUBLISHED} == pytest.approx(PUBLISHED)
-
-
-def test_percentiles() -> None:
-    figures = measure([Arrival(0, 1)] * 100, [float(i) for i in range(1, 101)])
-    assert figures == {"pictures_per_second": 1, "p50": 50, "p95": 95, "p99": 99}
 
 
 def test_beyond_what_one_at_a_time_can_do_batching_keeps_up() -> None:
