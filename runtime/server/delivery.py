@@ -35,6 +35,8 @@ class Delivery:
         self._thread.shutdown(wait=wait)
 
     def _deliver(self, job: Job, index: int, picture: Picture) -> None:
+        if job.status.ended:
+            return
         try:
             with self._metrics.stage.labels("png").time():
                 png = picture.png()
