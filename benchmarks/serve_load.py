@@ -28,6 +28,8 @@ from benchmarks.measure import RESULTS, hardware
 from benchmarks.server_process import serving
 from engines.bundle import open_bundle
 from engines.identity import tool_versions
+from runtime.pipeline import Pipeline
+from runtime.server.capacity import SIZES, measure_capacity
 
 RESULT = RESULTS / "serve_load.json"
 BATCH = 4
@@ -64,7 +66,11 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=36, help="of each run")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
+    if options.pictures < 2:
+        parser.error("--pictures must be at least 2: one has no rate")
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    with Pipeline.open(options.bundle, options.backend) as pipeline:
+        rows = seconds_of_rows(pipeline)
     with contextlib.ExitStack() as stack:
         addresses = {
             name: stack.enter_context(_serving(options.bundle, options.backend, *arguments))
@@ -83,6 +89,7 @@ def main() -> int:
         "command": f"python -m benchmarks.serve_load bundles/{manifest.name} "
         f"--backend {options.backend} --pictures {options.pictures}",
         "bundle": manifest.identity,
+        "seconds_of_row": {str(size): round(each, 4) for size, each in rows.items()},
         "slots_measured": slots,
         "seconds_alone": {str(steps): round(each, 4) for steps, each in seconds.items()},
         "pictures_per_second_alone": round(capacity(seconds), 3),
@@ -94,9 +101,16 @@ def main() -> int:
     }
     options.out.write_text(json.dumps(content, indent=1) + "\n")
     print(markdown_table(content))
+    print("seconds of a row, by pictures:", content["seconds_of_row"])
     if load >= QUIET_LOAD:
         print(f"The load was {load:.1f} a core: run this again on a quiet machine.")
     return 0
+
+
+def seconds_of_rows(pipeline: Pipeline) -> dict[int, float]:
+    """How long a row takes with so many pictures, as the server measures it at its start."""
+    sizes = [size for size in SIZES if size <= BATCH]
+    return {size: measure_capacity(pipeline, size).seconds_per_row[size] for size in sizes}
 
 
 def make_bodies(arrivals: Sequence[Arrival]) -> list[Body]:

@@ -107,6 +107,14 @@ def test_a_refused_request_ends_the_run(tmp_path: Path) -> None:
         asyncio.run(serve_load.ask_all(address, [Arrival(0, 4)]))
 
 
+def test_rows_are_timed_with_as_many_pictures(backend: StandInBackend, tmp_path: Path) -> None:
+    with Pipeline(open_stand_in(tmp_path / "bundle"), Choice(backend, "asked for")) as pipeline:
+        seconds = serve_load.seconds_of_rows(pipeline)
+    assert set(seconds) == {1, 2, SIZE}
+    assert min(seconds.values()) > 0
+    assert set(backend.sessions[layout.UNET].batches) == {2, 4, 2 * SIZE}
+
+
 def test_a_load_of_one_is_what_one_at_a_time_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_load, "STEPS", ((4, 0.5), (10, 0.25), (20, 0.25)))
     assert serve_load.capacity({4: 0.2, 10: 0.4, 20: 0.8}) == pytest.approx(1 / 0.4)
