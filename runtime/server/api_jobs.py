@@ -73,6 +73,9 @@ class ServerView(BaseModel):
     slots: int
     previews: bool = Field(description="whether jobs may ask for them")
     presets: list[str]
+    preset_tags: dict[str, str] = Field(
+        description="how many trained tags each preset puts in: all, none or a number"
+    )
     samplers: dict[str, list[str]]
     defaults: dict[str, str | int | float]
     trained_tags: dict[str, list[str]]
@@ -201,6 +204,7 @@ def _server_view(service: Service) -> ServerView:
         slots=service.worker.slots,
         previews=bool(manifest.latents.preview),
         presets=list(manifest.presets),
+        preset_tags={name: preset.tags for name, preset in manifest.presets.items()},
         samplers={sampler.name: list(sampler.schedules) for sampler in SAMPLERS},
         defaults=asdict(manifest.defaults),
         trained_tags={name: list(tags) for name, tags in manifest.trained_tags.items()},

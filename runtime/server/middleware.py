@@ -30,6 +30,10 @@ OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/", PAGE_FILES)
 The page itself is at `/`, with which every path begins."""
 
 
+SCRIPTS_CHALLENGE = 'Bearer realm="fracture-sd"'
+"""Scripts of browsers ask for the key themselves: at `Basic` the browser's own dialog would."""
+
+
 def answer(fault: Fault, path: str) -> JSONResponse:
     """The answer that tells of a fault in the protocol to which `path` belongs."""
     return JSONResponse(body_of(fault, path, REQUEST_ID.get()), fault.status, fault.headers())
@@ -66,7 +70,10 @@ class RequestContext:
             if not status:
                 fault = fault_of(error)
                 self._metrics.refusals.labels(fault.kind.value).inc()
-                await answer(fault, scope["path"])(scope, receive, send_with_id)
+                response = answer(fault, scope["path"])
+                if fault.kind is Kind.UNAUTHORIZED and _is_of_a_script(scope):
+                    response.headers["WWW-Authenticate"] = SCRIPTS_CHALLENGE
+                await response(scope, receive, send_with_id)
         finally:
             self._report(scope, status, time.monotonic() - began)
             REQUEST_ID.reset(token)
@@ -134,6 +141,10 @@ class Authentication:
             header = Headers(scope=scope).get("authorization")
             scope.setdefault("state", {})["client"] = self._authenticator.client(header, address)
         await self._app(scope, receive, send)
+
+
+def _is_of_a_script(scope: Scope) -> bool:
+    return "x-requested-with" in Headers(scope=scope)
 
 
 def _is_open(path: str) -> bool:

@@ -1,6 +1,7 @@
 """Chromium without a screen, at a desk's and at a phone's size, and servers for it."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from engines.bundle import Bundle
 from runtime.pipeline import Pipeline
@@ -17,7 +19,7 @@ from runtime.server.app import create_app
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 from tests.browser.page import Page
-from tests.runtime.server.stub import PATIENCE, Stub, wait_until
+from tests.runtime.server.stub import PATIENCE, Stub, live, wait_until
 from tests.runtime.stand_ins import open_stand_in
 
 MISSING = (
@@ -90,11 +92,10 @@ def page(screen: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page
 
 
 @contextlib.contextmanager
-def serving(bundle: Path) -> Iterator[str]:
-    """A server of a bundle on ONNX Runtime's CPU provider; gives its address."""
-    service = Service(ServerSettings(slots=1), Pipeline.open(bundle, "cpu"))
+def listening(app: ASGIApp, service: Service) -> Iterator[str]:
+    """An app around a service, on a loopback port; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(service), log_config=None, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -109,7 +110,13 @@ def serving(bundle: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def stand_in_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return open_stand_in(tmp_path_factory.mktemp("bundle"))
+    """Stand-ins of a look with trained tags, all of which one preset puts in."""
+    bundle = open_stand_in(tmp_path_factory.mktemp("bundle"))
+    presets = dict(bundle.manifest.presets)
+    presets["cracked"] = dataclasses.replace(presets["cracked"], tags="all")
+    tags = {"offset": {}, "look": {"cracked skin": 9, "shattered skin": 5, "glass": 2}}
+    manifest = dataclasses.replace(bundle.manifest, presets=presets, trained_tags=tags)
+    return dataclasses.replace(bundle, manifest=manifest)
 
 
 @pytest.fixture
@@ -118,8 +125,18 @@ def stub(stand_in_bundle: Bundle) -> Stub:
     return Stub(stand_in_bundle)
 
 
+@pytest.fixture
+def served(stub: Stub, page: Page) -> Iterator[str]:
+    """The address of their server, whose page is open in the browser."""
+    with live(stub) as address:
+        page.open(f"{address}/")
+        page.wait(lambda: page.find("#request").is_displayed())
+        yield f"{address}/"
+
+
 @pytest.fixture(scope="session")
 def demo_address(demo_bundle_fp32: Path) -> Iterator[str]:
-    """A server of the demo model."""
-    with serving(demo_bundle_fp32) as address:
+    """A server of the demo model on ONNX Runtime's CPU provider."""
+    service = Service(ServerSettings(slots=1), Pipeline.open(demo_bundle_fp32, "cpu"))
+    with listening(create_app(service), service) as address:
         yield address

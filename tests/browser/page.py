@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.interaction import POINTER_MOUSE, POINTER_TOUCH
@@ -17,6 +18,9 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 PATIENCE = 30.0
+
+at_a_desk = pytest.mark.parametrize("screen", ["desk"], indirect=True)
+"""For what does not depend on the size."""
 
 
 class Page:
@@ -57,6 +61,23 @@ class Page:
         else:
             control.clear()
             control.send_keys(text)
+
+    def generate(self, prompt: str = "a cat", **fields: str) -> None:
+        """Fill the form by its labels, and send it."""
+        self.fill("Prompt", prompt)
+        for label, text in fields.items():
+            self.fill(label.replace("_", " "), text)
+        self.press("Generate")
+
+    def value(self, label: str) -> str | None:
+        """What the control of a label says."""
+        said: str | None = self.field(label).get_property("value")
+        return said
+
+    def faults(self) -> dict[str, str]:
+        """What is told beside controls, by their ids."""
+        shown = self.all("[id$='-fault']")
+        return {fault.get_attribute("id").removesuffix("-fault"): fault.text for fault in shown}
 
     def press(self, name: str, *, within: str = "body") -> None:
         """Use the first button, link or checkbox of that name."""
@@ -101,6 +122,26 @@ class Page:
             picture.load()
             return picture
 
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """Send a touch event: where each finger is on the mask, from (0, 0) to (1, 1)."""
+        box = self.script(
+            "return arguments[0].getBoundingClientRect().toJSON()", self.find("#mask")
+        )
+        places = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": finger}
+            for finger, (x, y) in enumerate(points)
+        ]
+        event = {"type": kind, "touchPoints": places}
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+
+    def set_online(self, *, online: bool) -> None:
+        """Let the browser reach anything, or nothing."""
+        conditions = {"offline": not online, "latency": 0, "downloadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd(
+            "Network.emulateNetworkConditions", {**conditions, "uploadThroughput": -1}
+        )
+
     def script(self, code: str, *arguments: object) -> Any:
         return self.driver.execute_script(code, *arguments)
 
@@ -122,7 +163,10 @@ class Page:
         }
 
     def save(self, path: Path) -> None:
-        """A picture of the whole page."""
+        """A picture of the whole page, with what sticks to the window's edge in its own place."""
+        place = "document.getElementById('send').style.position = arguments[0]"
+        self.script(place, "static")
         whole = {"captureBeyondViewport": True}
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", whole)
+        self.script(place, "")
         path.write_bytes(base64.b64decode(shot["data"]))

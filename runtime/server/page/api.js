@@ -4,6 +4,8 @@ const KEY = "fracture-key";
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 15000;
 const ENDS = new Set(["done", "failed", "cancelled"]);
+/** A proxy's answers while the server behind it is not there. */
+const GONE = new Set([502, 503, 504]);
 
 /** What the server refused, in its own words. */
 export class Refusal extends Error {
@@ -12,23 +14,42 @@ export class Refusal extends Error {
     this.status = status;
     this.field = field;
   }
+
+  get wantsKey() {
+    return this.status === 401;
+  }
+}
+
+/** There was no answer. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The server cannot be reached. Is it running, and is this device online?");
+  }
 }
 
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);
 export const forgetKey = () => sessionStorage.removeItem(KEY);
 
-/**
- * Answer of a route; the address is relative, so that the server may be behind any path.
- * Throws a Refusal, or fetch's TypeError where the server cannot be reached.
- */
+/** The page's own place, so that the server may be behind any path, and without user:password. */
+const here = location.origin + location.pathname;
+
+/** Answer of a route. Throws a Refusal, or Unreachable. */
 export async function call(path, options = {}) {
-  const headers = { ...options.headers };
+  // This header keeps the browser's own dialog from coming before our form.
+  const headers = { "X-Requested-With": "fetch", ...options.headers };
   if (hasKey()) headers.Authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
-  // The browser's own dialog would come before ours if it answered for the credentials.
-  const answer = await fetch(path, { ...options, headers, credentials: "omit" });
+  const answer = await reach(path, { ...options, headers });
   if (!answer.ok) throw await refusalOf(answer);
   return answer;
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(new URL(path, here), options);
+  } catch {
+    throw new Unreachable();
+  }
 }
 
 async function refusalOf(answer) {
@@ -36,16 +57,17 @@ async function refusalOf(answer) {
   const fault = body.error ?? {};
   let message = fault.message ?? `The server answered with status ${answer.status}.`;
   const wait = answer.headers.get("Retry-After");
-  if (wait) message += ` Try again in ${wait} s.`;
+  if (wait) message += ` There may be room in ${wait} s.`;
   return new Refusal(answer.status, message, fault.field);
 }
 
 export const info = async () => (await call("v1/info")).json();
 
-/** Why the server is not ready, or null. */
+/** Why the server is not ready, or null. Throws Unreachable. */
 export async function whyNotReady() {
-  const answer = await fetch("readyz", { credentials: "omit" });
-  return (await answer.json()).reason;
+  const answer = await reach("readyz");
+  const { reason } = await answer.json().catch(() => ({ reason: `status ${answer.status}` }));
+  return reason;
 }
 
 export async function submit(body) {
@@ -65,7 +87,8 @@ export const picture = async (id, index) =>
 
 /**
  * What happens to a job until it ends, as [event, data]. A stream that breaks, as it does when a
- * phone sleeps, is opened again: the first event of each tells the whole state.
+ * phone sleeps, is opened again: the first event of each tells the whole state. Where there is no
+ * answer, the event is "lost".
  */
 export async function* follow(id) {
   for (let pause = FIRST_PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
@@ -76,7 +99,8 @@ export async function* follow(id) {
         if (ENDS.has(event)) return;
       }
     } catch (error) {
-      if (error instanceof Refusal) throw error;
+      if (error instanceof Refusal && !GONE.has(error.status)) throw error;
+      yield ["lost", null];
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }

@@ -1,6 +1,8 @@
 // The picture to start from, and the mask that is painted over it.
 
-const MULTIPLE = 8;
+import { multipleBelow } from "./sizes.js";
+import { drawStroke, maskOf, seenStrokes } from "./strokes.js";
+
 const element = (id) => document.getElementById(id);
 
 export class Painter {
@@ -18,9 +20,8 @@ export class Painter {
   constructor() {
     this.#mask.addEventListener("pointerdown", (event) => this.#begin(event));
     this.#mask.addEventListener("pointermove", (event) => this.#move(event));
-    for (const end of ["pointerup", "pointercancel"]) {
-      this.#mask.addEventListener(end, () => { this.#stroke = null; });
-    }
+    this.#mask.addEventListener("pointerup", (event) => this.#end(event));
+    this.#mask.addEventListener("pointercancel", (event) => this.#giveUp(event));
     this.#mask.addEventListener("pointerleave", () => this.#hideRing());
     this.#mask.addEventListener("blur", () => this.#hideRing());
     this.#mask.addEventListener("focus", () => {
@@ -28,16 +29,14 @@ export class Painter {
     });
     this.#mask.addEventListener("keydown", (event) => this.#press(event));
     this.#brush.addEventListener("input", () => { if (!this.#ring.hidden) this.#showRing(); });
-    element("undo").addEventListener("click", () => this.#keep(this.#strokes.slice(0, -1)));
-    element("clear").addEventListener("click", () => this.#keep([]));
+    element("undo").addEventListener("click", () => this.#undo());
+    element("clear").addEventListener("click", () => {
+      this.#keep([...this.#strokes, { clears: true }]);
+    });
   }
 
   get isOpen() {
     return !this.#editor.hidden;
-  }
-
-  get isPainted() {
-    return this.#strokes.some((stroke) => !stroke.erases);
   }
 
   get size() {
@@ -71,7 +70,8 @@ export class Painter {
 
   /** The picture and the mask, or null for none, as data URLs. */
   read() {
-    return { picture: this.#source.toDataURL(), mask: this.isPainted ? this.#flatMask() : null };
+    const mask = maskOf(this.#strokes, ...this.size);
+    return { picture: this.#source.toDataURL(), mask: mask && mask.toDataURL() };
   }
 
   /** What `restore` brings back; null where there is no picture. */
@@ -86,28 +86,19 @@ export class Painter {
     this.#keep(strokes);
   }
 
-  /** White where it is painted, black elsewhere. */
-  #flatMask() {
-    const [painted, flat] = [0, 1].map(() => {
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = this.size;
-      return canvas;
-    });
-    for (const stroke of this.#strokes) drawStroke(painted.getContext("2d"), stroke, "#fff");
-    const context = flat.getContext("2d");
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, ...this.size);
-    context.drawImage(painted, 0, 0);
-    return flat.toDataURL();
-  }
-
   #keep(strokes) {
     this.#stroke = null;
     this.#strokes = strokes;
+    const seen = seenStrokes(strokes);
     const context = this.#mask.getContext("2d");
     context.clearRect(0, 0, ...this.size);
-    for (const stroke of strokes) drawStroke(context, stroke, this.#colour);
-    element("undo").disabled = element("clear").disabled = strokes.length === 0;
+    for (const stroke of seen) drawStroke(context, stroke, this.#colour);
+    element("undo").disabled = strokes.length === 0;
+    element("clear").disabled = seen.length === 0;
+  }
+
+  #undo() {
+    this.#keep(this.#strokes.slice(0, -1));
   }
 
   get #colour() {
@@ -121,16 +112,16 @@ export class Painter {
 
   #begin(event) {
     if (!event.isPrimary || event.button !== 0) return;
-    event.preventDefault();
     this.#mask.setPointerCapture(event.pointerId);
     this.#add(this.#place(event));
     this.#stroke = this.#strokes.at(-1);
   }
 
   #move(event) {
+    if (!event.isPrimary) return;
     this.#cursor = this.#place(event);
     if (event.pointerType !== "touch") this.#showRing();
-    if (!this.#stroke || !event.isPrimary) return;
+    if (!this.#stroke) return;
     const context = this.#mask.getContext("2d");
     const missed = event.getCoalescedEvents();
     for (const each of missed.length ? missed : [event]) {
@@ -140,25 +131,38 @@ export class Painter {
     }
   }
 
+  /** Draw the whole stroke as one, which is how it is sent. */
+  #end(event) {
+    if (event.isPrimary && this.#stroke) this.#keep(this.#strokes);
+  }
+
+  /** Two fingers enlarge the page: what the first one drew was not meant. */
+  #giveUp(event) {
+    if (event.isPrimary && this.#stroke) this.#undo();
+  }
+
   #press(event) {
+    if (event.key === "z" && (event.ctrlKey || event.metaKey)) this.#undo();
+    else if (event.ctrlKey || event.metaKey || event.altKey || !this.#steer(event.key)) return;
+    event.preventDefault();
+    this.#showRing();
+  }
+
+  /** Move the brush or paint; whether the key does either. */
+  #steer(key) {
     const step = this.#diameter / 2;
     const [width, height] = this.size;
     const moves = {
       ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step],
     };
-    if (event.key in moves) {
-      const [dx, dy] = moves[event.key];
-      this.#cursor = {
-        x: Math.min(Math.max(this.#cursor.x + dx, 0), width),
-        y: Math.min(Math.max(this.#cursor.y + dy, 0), height),
-      };
-    } else if (event.key === " ") {
-      this.#add({ ...this.#cursor });
-    } else {
-      return;
-    }
-    event.preventDefault();
-    this.#showRing();
+    if (key === " ") this.#add({ ...this.#cursor });
+    if (!(key in moves)) return key === " ";
+    const [dx, dy] = moves[key];
+    this.#cursor = {
+      x: Math.min(Math.max(this.#cursor.x + dx, 0), width),
+      y: Math.min(Math.max(this.#cursor.y + dy, 0), height),
+    };
+    return true;
   }
 
   #add(point) {
@@ -187,26 +191,4 @@ export class Painter {
   #hideRing() {
     this.#ring.hidden = true;
   }
-}
-
-function drawStroke(context, { points, width, erases }, colour) {
-  context.save();
-  context.globalCompositeOperation = erases ? "destination-out" : "source-over";
-  context.strokeStyle = context.fillStyle = colour;
-  context.lineWidth = width;
-  context.lineCap = context.lineJoin = "round";
-  const [first, ...others] = points;
-  context.beginPath();
-  context.arc(first.x, first.y, width / 2, 0, 2 * Math.PI);
-  context.fill();
-  context.beginPath();
-  context.moveTo(first.x, first.y);
-  for (const { x, y } of others) context.lineTo(x, y);
-  context.stroke();
-  context.restore();
-}
-
-/** The largest multiple of 8 that is not above `side`, and at least 8. */
-export function multipleBelow(side) {
-  return Math.max(MULTIPLE, Math.floor(side / MULTIPLE) * MULTIPLE);
 }

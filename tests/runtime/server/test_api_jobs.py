@@ -220,6 +220,7 @@ def test_what_is_served(stub: Stub) -> None:
         assert (info["bundle"], info["backend"], info["slots"]) == ("stand-in", "stub", 2)
         assert info["limits"]["steps"] == 150
         assert info["presets"] == ["cracked", "glowing"]
+        assert info["preset_tags"] == {"cracked": "none", "glowing": "none"}
         assert "karras" in info["samplers"]["DPM++ 2M"]
         document = client.get("/openapi.json").json()
         assert "/v1/jobs/{job_id}/events" in document["paths"]
