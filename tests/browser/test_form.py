@@ -128,7 +128,7 @@ def test_what_is_wrong_is_told_beside_it(page: Page, stub: Stub, served: str) ->
     page.press("Make it larger")
     page.fill("Scale", "1.05")
     page.press("Hires fix: 64 \u00d7 64")
-    page.script("document.getElementById('prompt').value = '\u{1f408}'.repeat(4001)")
+    page.script("document.getElementById('prompt').value = '\\u{1f408}'.repeat(4001)")
     for label, text in {"Width": "65", "Steps": "0", "Guidance": "", "Seed": "1.5"}.items():
         page.fill(label, text)
     page.press("Generate")
