@@ -156,12 +156,12 @@ def test_a_job_that_is_given_up_in_a_stage(
     large = 13 if "width" in body else 4 if "hires" in body else 1
     stub = Stub(stand_in_bundle, slots=1 + large)
     body = {"steps": 3, "prompt": "given up", **body}
-    gate, joined = Gate(nth), threading.Event()
+    gate, joined = Gate(nth), Gate()
 
     def see_the_third(batch: int) -> None:
         slots = stub.service.pipeline.denoiser.slots
         if len(slots) == 2 and any(slot.guidance == 3 for slot in slots):
-            joined.set()
+            joined()
 
     with stub.client() as client:
         with in_company(stub, client) as company:
@@ -172,8 +172,9 @@ def test_a_job_that_is_given_up_in_a_stage(
         third = submit(client, **{**body, "cfg": 3, "steps": 100, "prompt": "third"})
         stub.backend.on_call[layout.UNET] = see_the_third
         gate.open()
-        assert joined.wait(PATIENCE)
+        joined.wait()
         cancel(client, stub, third)
+        joined.open()
         assert_made_as_alone(stub, client, company)
         if calls is not None:
             assert gate.passed == calls
