@@ -323,7 +323,7 @@ def _ignores_refusals(patch: pytest.MonkeyPatch) -> None:
 OTHER = "other pictures"
 
 MISTAKES: Mapping[Mistake, str] = {
-    _forgets_to_synchronise: "memory is freed while it is in use",
+    _forgets_to_synchronise: "a stream is destroyed before its work is done",
     _takes_every_content_for_the_same: OTHER,
     _compares_numbers_without_shapes: OTHER,
     _takes_the_first_profile: "is outside of profile 0",
