@@ -33,7 +33,7 @@ from runtime.server.capacity import SIZES, measure_capacity
 
 RESULT = RESULTS / "serve_load.json"
 BATCH = 4
-LOADS = (0.5, 0.9)
+LOADS = (0.5, 0.9, 1.2)
 STEPS = ((4, 0.5), (10, 0.3), (15, 0.2))
 """Steps of a picture and how often they are asked for: few, so that there is time for many."""
 
@@ -63,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--pictures", type=int, default=36, help="of each run")
+    parser.add_argument("--pictures", type=int, default=60, help="of each run")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
     if options.pictures < 2:

@@ -56,7 +56,7 @@ class Life:
 
     @contextmanager
     def end(self) -> Iterator[None]:
-        """Wait until nobody uses it, and let nobody use it again."""
+        """Let nobody use it again, and wait until nobody does."""
+        self._ended = True
         with self._lock:
-            self._ended = True
             yield

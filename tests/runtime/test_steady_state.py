@@ -148,10 +148,10 @@ def test_a_row_that_is_tried_again_keeps_its_noise() -> None:
 
 
 def test_the_thread_that_draws_ends_with_the_denoiser() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     denoiser = Denoiser(FakeUnet(), max_batch=2)
     denoiser.add(slot(sampler="Euler a"))
     finish(denoiser)
-    assert threading.active_count() == before + 1
+    (drawing,) = set(threading.enumerate()) - before
     denoiser.close()
-    assert threading.active_count() == before
+    assert not drawing.is_alive()
