@@ -18,7 +18,7 @@ class FixedSizesSession(Session):
     """Compiles the graph for the sizes that it is fed, and again when they change.
 
     Where the batch is dynamic the graph is compiled for one entry, and a batch is as many runs:
-    that costs no more where batching brings nothing, and no batch is a reason to compile again.
+    that costs little where batching brings nothing, and no batch is a reason to compile again.
     Only the last compilation is kept, because each one holds the weights: whoever feeds several
     sizes feeds all calls of one size before those of the next.
     """

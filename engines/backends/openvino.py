@@ -45,7 +45,7 @@ class OpenVinoBackend:
         """Load one component; no node of it may fall back to another provider.
 
         OpenVINO runs the UNet in two thirds of the time where its sizes are fixed, and two
-        entries after each other in no more than both together, so that and the VAE are compiled
+        entries after each other about as fast as both together, so that and the VAE are compiled
         for one entry of the sizes that they are fed. The text encoder gains nothing.
         """
         if component == layout.TEXT_ENCODER:

@@ -93,7 +93,7 @@ def test_every_server_gets_the_same_at_every_load(tmp_path: Path) -> None:
         assert set(seconds) == {steps for steps, _ in serve_load.STEPS}
         servers = {serve_load.ALONE: address, serve_load.MEASURED: address}
         runs = list(serve_load.measure_all(servers, seconds, 3))
-    assert len(runs) == 2 * 2 * len(servers)
+    assert len(runs) == 2 * len(serve_load.LOADS) * len(servers)
     for one, other in zip(runs[::2], runs[1::2], strict=True):
         for key in ("arrivals", "load", "load_drawn"):
             assert one[key] == other[key]
