@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.arrays import Pixels
 from runtime.fill import fill_masked
 from runtime.init_settings import CONTENT_FILL, InitSettings, working_mask
 from runtime.masks import Box, paste, region_around
-from runtime.resize import CROP, EXTEND, FILL, Bytes, resize
+from runtime.resize import CROP, EXTEND, FILL, resize
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Canvas:
         mask: [H, W], at the same size; None where all is painted.
     """
 
-    pixels: Bytes
-    mask: Bytes | None
-    _ground: Bytes
-    _ground_mask: Bytes | None
+    pixels: Pixels
+    mask: Pixels | None
+    _ground: Pixels
+    _ground_mask: Pixels | None
     _region: Box | None
 
-    def finish(self, painted: Bytes) -> Bytes:
+    def finish(self, painted: Pixels) -> Pixels:
         """The result: what was painted [H, W, 3], in its place in the picture that was given."""
         if self._region is None:
             painted = painted[: self._ground.shape[0], : self._ground.shape[1]]

@@ -1,18 +1,15 @@
 """Colours for what is masked, from what is around it: the start of the masked content "fill"."""
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.resize import Bytes
-
-Floats = NDArray[np.float32]
+from runtime.arrays import Float32Array, Pixels
 
 _SPREAD = 4
 """Of four pixels that become one, a single known one makes it known."""
 
 
-def fill_masked(pixels: Bytes, mask: Bytes) -> Bytes:
+def fill_masked(pixels: Pixels, mask: Pixels) -> Pixels:
     """Paint over what is masked with colours that run in smoothly from its surroundings.
 
     This is pull-push interpolation: Gortler, Grzeszczuk, Szeliski and Cohen, "The Lumigraph",
@@ -29,7 +26,7 @@ def fill_masked(pixels: Bytes, mask: Bytes) -> Bytes:
     return filled.round().clip(0, 255).astype(np.uint8)
 
 
-def _complete(colours: Floats, known: Floats) -> Floats:
+def _complete(colours: Float32Array, known: Float32Array) -> Float32Array:
     """Fill [H, W, 3] where `known` [H, W] is below 1, from a picture of half the size."""
     height, width = known.shape
     if known.min() == 1 or height == width == 1:
@@ -53,9 +50,9 @@ def _complete(colours: Floats, known: Floats) -> Floats:
         axis=-1,
     )
     weight = known[..., None]
-    filled: Floats = weight * colours + (1 - weight) * behind
+    filled: Float32Array = weight * colours + (1 - weight) * behind
     return filled
 
 
-def _scaled(values: Floats, size: tuple[int, int], method: Image.Resampling) -> Floats:
+def _scaled(values: Float32Array, size: tuple[int, int], method: Image.Resampling) -> Float32Array:
     return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize(size, method))

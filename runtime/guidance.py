@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.arrays import Latents
 from runtime.samplers.table import Table
-
-Latents = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

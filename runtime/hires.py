@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from runtime.arrays import Latents, Pixels
 from runtime.calls import Calls
-from runtime.latent_resize import Latents, resize_latents
-from runtime.resize import FILTERS, Bytes, resize
+from runtime.latent_resize import resize_latents
+from runtime.resize import FILTERS, resize
 
 LATENT_UPSCALERS = {
     "latent": "bilinear",
@@ -111,8 +112,8 @@ def upscale(
     latents: Latents,
     hires: HiresSettings,
     downscale: int,
-    decode: Callable[[Latents], Calls[Bytes]],
-    encode: Callable[[Bytes], Calls[Latents]],
+    decode: Callable[[Latents], Calls[Pixels]],
+    encode: Callable[[Pixels], Calls[Latents]],
 ) -> Calls[Latents]:
     """Enlarge the first pass's latents [C, h, w] for the second.
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from runtime.arrays import Pixels
 from runtime.masks import blur, harden
-from runtime.resize import CROP, EXTEND, MODES, STRETCH, Bytes, Size, scaled_size
+from runtime.resize import CROP, EXTEND, MODES, STRETCH, Size, scaled_size
 from runtime.source_picture import SourcePicture
 
 CONTENT_FILL = "fill"
@@ -69,7 +70,7 @@ class InitSettings:
 
 
 @lru_cache(_REMEMBERED)
-def working_mask(mask: MaskSettings) -> Bytes:
+def working_mask(mask: MaskSettings) -> Pixels:
     """The mask [H, W] as it is used, at its own size; it must not be changed.
 
     A wide blur of a large mask takes a second, and is needed when the settings are checked, when

@@ -5,11 +5,9 @@ StableDiffusionInpaintPipeline does it with UNets of four channels.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.arrays import Latents
 from runtime.samplers.table import Table
-
-Latents = NDArray[np.float32]
 
 
 class KnownLatents:

@@ -4,10 +4,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-Latents = NDArray[np.float32]
-Matrix = NDArray[np.float64]
+from runtime.arrays import Float64Array, Latents
 
 _CUBIC = -0.75
 """The free parameter of Keys' cubic convolution, as torch and OpenCV choose it."""
@@ -28,30 +26,32 @@ def resize_latents(latents: Latents, height: int, width: int, method: str) -> La
     return resized
 
 
-def _nearest(before: int, after: int) -> Matrix:
+def _nearest(before: int, after: int) -> Float64Array:
     weights = np.zeros((after, before))
     weights[np.arange(after), np.arange(after) * before // after] = 1
     return weights
 
 
-def _bilinear(before: int, after: int) -> Matrix:
+def _bilinear(before: int, after: int) -> Float64Array:
     return _spread(before, after, lambda offset: np.array([1 - offset, offset]), edge=True)
 
 
-def _bicubic(before: int, after: int) -> Matrix:
+def _bicubic(before: int, after: int) -> Float64Array:
     """Keys, "Cubic convolution interpolation for digital image processing", 1981, equation 4."""
 
-    def taps(offset: float) -> Matrix:
+    def taps(offset: float) -> Float64Array:
         distance = np.abs(np.arange(-1, 3) - offset)
         near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
         far = ((distance - 5) * distance + 8) * distance * _CUBIC - 4 * _CUBIC
-        weights: Matrix = np.where(distance <= 1, near, far)
+        weights: Float64Array = np.where(distance <= 1, near, far)
         return weights
 
     return _spread(before, after, taps, edge=False)
 
 
-def _spread(before: int, after: int, taps: Callable[[float], Matrix], *, edge: bool) -> Matrix:
+def _spread(
+    before: int, after: int, taps: Callable[[float], Float64Array], *, edge: bool
+) -> Float64Array:
     """One row of weights for each place after; taps beyond the ends count for the ends.
 
     `edge` moves places before the first centre onto it.

@@ -1,11 +1,9 @@
 """Masks: bytes [H, W], 255 where a picture is painted anew and 0 where it stays."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from runtime.resize import Bytes
+from runtime.arrays import Float32Array, Pixels
 
-Weights = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom; the last two lie outside."""
 
@@ -14,12 +12,12 @@ _REACH = 2.5
 """How many standard deviations of a blur are computed."""
 
 
-def harden(mask: Bytes) -> Bytes:
+def harden(mask: Pixels) -> Pixels:
     """All or nothing for every pixel; from 128 on it is all."""
     return np.where(mask >= HALF, np.uint8(255), np.uint8(0))
 
 
-def blur(mask: Bytes, sigma: float) -> Bytes:
+def blur(mask: Pixels, sigma: float) -> Pixels:
     """A Gaussian blur, reaching int(2.5 sigma + 1/2) pixels, as the webui's mask blur does.
 
     Args:
@@ -37,7 +35,7 @@ def blur(mask: Bytes, sigma: float) -> Bytes:
     return blurred.round().astype(np.uint8)
 
 
-def region_around(mask: Bytes, width: int, height: int, padding: int) -> Box:
+def region_around(mask: Pixels, width: int, height: int, padding: int) -> Box:
     """The part of a picture to work on: what is masked, with padding, in the result's proportions.
 
     Args:
@@ -57,7 +55,7 @@ def region_around(mask: Bytes, width: int, height: int, padding: int) -> Box:
     return left, top, right, bottom
 
 
-def latent_mask(mask: Bytes, downscale: int, *, soft: bool) -> Weights:
+def latent_mask(mask: Pixels, downscale: int, *, soft: bool) -> Float32Array:
     """The mask at the latents' size, [h, w], 1 where they are painted.
 
     Args:
@@ -70,11 +68,11 @@ def latent_mask(mask: Bytes, downscale: int, *, soft: bool) -> Weights:
         return (mask[::downscale, ::downscale] >= HALF).astype(np.float32)
     rows, columns = (side // downscale for side in mask.shape)
     cells = mask.reshape(rows, downscale, columns, downscale)
-    means: Weights = (cells.mean(axis=(1, 3)) / 255).astype(np.float32)
+    means: Float32Array = (cells.mean(axis=(1, 3)) / 255).astype(np.float32)
     return means
 
 
-def paste(ground: Bytes, painted: Bytes, mask: Bytes) -> Bytes:
+def paste(ground: Pixels, painted: Pixels, mask: Pixels) -> Pixels:
     """Lay a painted picture over the one that it was made from.
 
     From half of the mask on, the painted one covers the other: there the latents were painted.
@@ -90,7 +88,7 @@ def paste(ground: Bytes, painted: Bytes, mask: Bytes) -> Bytes:
     return laid.round().astype(np.uint8)
 
 
-def _convolve_rows(values: Weights, weights: Weights) -> Weights:
+def _convolve_rows(values: Float32Array, weights: Float32Array) -> Float32Array:
     """Over the rows, mirrored at the ends without repeating the outermost one."""
     reach, length = len(weights) // 2, len(values)
     period = max(2 * (length - 1), 1)
@@ -102,7 +100,7 @@ def _convolve_rows(values: Weights, weights: Weights) -> Weights:
     return total
 
 
-def _extent(used: Bytes, padding: int) -> tuple[int, int]:
+def _extent(used: Pixels, padding: int) -> tuple[int, int]:
     first, last = np.flatnonzero(used)[[0, -1]].tolist()
     return max(first - padding, 0), min(last + 1 + padding, len(used))
 

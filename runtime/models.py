@@ -12,9 +12,9 @@ from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.session import Session
 from runtime.denoiser import Denoiser
-from runtime.encoder import PictureEncoder
-from runtime.picture import PictureDecoder
 from runtime.text import PromptEncoder
+from runtime.vae_decoder import PictureDecoder
+from runtime.vae_encoder import PictureEncoder
 
 
 class Models:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 from PIL.ImageFont import ImageFont as BitmapFont
 
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 
 GAP = 4
 _PAPER, _INK = 255, (0, 0, 0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import SettingError
+from runtime.arrays import Float32Array
 
 _GROUP = 16
 _HALF = np.dtype("V32")
@@ -42,13 +43,13 @@ class TorchCpuNoise:
         self._spare: float | None = None
         self._scratch = np.empty((3, _BLOCK // 2), np.float32)
 
-    def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def draw(self, shape: tuple[int, ...]) -> Float32Array:
         """Draw standard normal float32 noise of `shape`."""
         values = np.empty(shape, np.float32)
         self.draw_into(values)
         return values
 
-    def draw_into(self, out: NDArray[np.float32]) -> None:
+    def draw_into(self, out: Float32Array) -> None:
         """Fill `out`, which is C-contiguous, with what `draw` gives.
 
         numpy gives random words as new arrays only; these are of 32 KB at most.
@@ -59,7 +60,7 @@ class TorchCpuNoise:
         else:
             self._many(values)
 
-    def _many(self, out: NDArray[np.float32]) -> None:
+    def _many(self, out: Float32Array) -> None:
         """Groups of 16; a tail that fills no group is drawn anew together with what precedes it."""
         tail = len(out) % _GROUP
         groups = out[: len(out) - tail]
@@ -69,7 +70,7 @@ class TorchCpuNoise:
             self._random_words(tail)
             self._groups(out[-_GROUP:])
 
-    def _groups(self, out: NDArray[np.float32]) -> None:
+    def _groups(self, out: Float32Array) -> None:
         """Draw up to `_BLOCK` values, a multiple of 16.
 
         Uniform values in [0, 1) of 24 bits each become normal; in a group, place i pairs with
@@ -98,7 +99,7 @@ class TorchCpuNoise:
     def _random_words(self, count: int) -> NDArray[np.uint32]:
         return self._words.randint(0, 2**32, count, np.uint32)
 
-    def _few(self, out: NDArray[np.float32]) -> None:
+    def _few(self, out: Float32Array) -> None:
         """Fewer than 16 values come one by one, in pairs of float64, the second kept for later."""
         for index in range(len(out)):
             if self._spare is not None:

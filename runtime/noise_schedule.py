@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.errors import BundleError
+from runtime.arrays import Float32Array, Float64Array
 
 _UNSUPPORTED = ("trained_betas", "rescale_betas_zero_snr", "thresholding")
 _BETA_SCHEDULES = ("scaled_linear", "linear")
@@ -74,7 +74,7 @@ class NoiseSchedule:
         return schedule
 
     @cached_property
-    def alphas_cumprod(self) -> NDArray[np.float64]:
+    def alphas_cumprod(self) -> Float64Array:
         """The product of (1 - beta) up to each timestep, [num_train_timesteps]."""
         if self.beta_schedule == "scaled_linear":
             betas = _linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_train_timesteps)
@@ -104,11 +104,11 @@ class NoiseSchedule:
         return 1.0 if one else float(self.alphas_cumprod[0])
 
     @cached_property
-    def sigmas(self) -> NDArray[np.float64]:
+    def sigmas(self) -> Float64Array:
         """The noise-to-signal ratio at each timestep, rising, [num_train_timesteps]."""
         alphas_cumprod = self.alphas_cumprod.astype(np.float32)
         ratio = (np.float32(1) - alphas_cumprod) / alphas_cumprod
-        sigmas: NDArray[np.float64] = np.sqrt(ratio).astype(np.float64)
+        sigmas: Float64Array = np.sqrt(ratio).astype(np.float64)
         return sigmas
 
 
@@ -127,7 +127,7 @@ def read_noise_schedule(path: Path) -> NoiseSchedule:
     return NoiseSchedule.from_config(config)
 
 
-def _linspace(start: float, stop: float, count: int) -> NDArray[np.float32]:
+def _linspace(start: float, stop: float, count: int) -> Float32Array:
     """torch.linspace in float32, bit for bit.
 
     torch works from both ends towards the middle with fused multiply-adds; computing those in

@@ -2,17 +2,16 @@
 
 from engines.errors import InternalError
 from engines.manifest import Latents as LatentsSpec
+from runtime.arrays import Latents, Pixels
 from runtime.calls import Calls
 from runtime.canvas import prepare_canvas
-from runtime.encoder import to_sample
 from runtime.hires import upscale
 from runtime.models import Models
-from runtime.picture import Pixels
 from runtime.request import Settings
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
-from runtime.slot import Latents
 from runtime.start import Start, Starter
+from runtime.vae_encoder import to_sample
 
 
 class Passes:

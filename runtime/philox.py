@@ -16,6 +16,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.arrays import Float32Array, Float64Array
+
 Words = NDArray[np.uint64]
 """Words of 32 bits, each in 64, where their products have room."""
 
@@ -47,13 +49,13 @@ class PhiloxNoise:
         self._words = np.empty((4, _BLOCK), np.uint64)
         self._scratch = np.empty((2, _BLOCK), np.uint64)
 
-    def draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    def draw(self, shape: tuple[int, ...]) -> Float32Array:
         """Draw standard normal float32 noise of `shape`, of fewer than 2**32 values."""
         values = np.empty(shape, np.float32)
         self.draw_into(values)
         return values
 
-    def draw_into(self, out: NDArray[np.float32]) -> None:
+    def draw_into(self, out: Float32Array) -> None:
         """Fill `out`, which is C-contiguous, with what `draw` gives, without allocating."""
         values = out.reshape(-1)
         for begin in range(0, len(values), _BLOCK):
@@ -92,7 +94,7 @@ def philox4x32(words: Words, key: tuple[int, int], scratch: Words) -> None:
         low, high = (low + _WEYL[0]) & _LOW, (high + _WEYL[1]) & _LOW
 
 
-def _normal(words: Words, out: NDArray[np.float32], scratch: NDArray[np.float64]) -> None:
+def _normal(words: Words, out: Float32Array, scratch: Float64Array) -> None:
     """The sine half of the Box-Muller transform, as cuRAND has it, computed in float64.
 
     The uniform values are 2**-32 (word + 1/2), so that their logarithm is finite.

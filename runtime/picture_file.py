@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from engines.errors import InputError, SettingError
+from runtime.arrays import Pixels
 from runtime.exif import pack_exif, read_exif
 from runtime.metadata import (
     PARAMETERS_KEY,
@@ -18,7 +19,6 @@ from runtime.metadata import (
     format_record,
     parse_record,
 )
-from runtime.picture import Pixels
 from runtime.png import Picture, encode_png
 from runtime.request import Settings
 

@@ -12,6 +12,7 @@ from typing import Self
 from engines import layout
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
+from runtime.arrays import Latents
 from runtime.calls import Calls, complete
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
@@ -26,7 +27,7 @@ from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.request import Request, Settings, settle
 from runtime.samplers.table import Table
 from runtime.sizes import check_size, check_tokens, least_tokens
-from runtime.slot import Latents, Slot
+from runtime.slot import Slot
 from runtime.start import Start
 from runtime.steps import Cancelled, OnStep, Step, ignore
 from runtime.textual_inversion import open_vocabulary

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from runtime.arrays import Pixels
 from runtime.metadata import (
     PARAMETERS_KEY,
     RECORD_KEY,
@@ -14,7 +15,6 @@ from runtime.metadata import (
     format_parameters,
     format_record,
 )
-from runtime.picture import Pixels
 from runtime.request import Settings
 
 _COMPRESSION = 4

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.errors import SettingError
-from runtime.picture import Pixels, to_pixels
+from runtime.arrays import Latents, Pixels
+from runtime.vae_decoder import to_pixels
 
 
-def preview(latents: NDArray[np.float32], factors: Sequence[Sequence[float]]) -> Pixels:
+def preview(latents: Latents, factors: Sequence[Sequence[float]]) -> Pixels:
     """What latents show, one pixel each.
 
     Args:

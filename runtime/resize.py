@@ -1,10 +1,10 @@
 """Pictures and masks in other sizes, as diffusers and the webui resize them."""
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Bytes = NDArray[np.uint8]
+from runtime.arrays import Pixels
+
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -26,8 +26,8 @@ FILTERS = {
 
 
 def resize(
-    pixels: Bytes, width: int, height: int, mode: str = STRETCH, method: str = "lanczos"
-) -> Bytes:
+    pixels: Pixels, width: int, height: int, mode: str = STRETCH, method: str = "lanczos"
+) -> Pixels:
     """Resize a picture or mask; one that has the size already is returned as it is.
 
     Args:
@@ -43,7 +43,7 @@ def resize(
         return pixels
     if mode == EXTEND:
         more = (0, height - pixels.shape[0]), (0, width - pixels.shape[1])
-        extended: Bytes = np.pad(pixels, (*more, (0, 0))[: pixels.ndim], mode="edge")
+        extended: Pixels = np.pad(pixels, (*more, (0, 0))[: pixels.ndim], mode="edge")
         return extended
     image = Image.fromarray(pixels)
     if mode == STRETCH:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.arrays import Float32Array, Float64Array
 from runtime.noise import TorchCpuNoise
 from runtime.philox import PhiloxNoise
-
-Noise = NDArray[np.float32]
 
 CPU = "cpu"
 NV = "nv"
@@ -83,15 +81,15 @@ class SeedNoise:
         if settings.source == NV:
             self._for_encoder = self._fresh((seed + _ENCODER_OFFSET) % (MAX_SEED + 1))
 
-    def draw(self, shape: tuple[int, ...]) -> Noise:
+    def draw(self, shape: tuple[int, ...]) -> Float32Array:
         """Draw standard normal float32 noise of `shape`, continuing the stream."""
         return self._stream.draw(shape)
 
-    def draw_into(self, out: Noise) -> None:
+    def draw_into(self, out: Float32Array) -> None:
         """Fill `out`, which is C-contiguous, with what `draw` gives."""
         self._stream.draw_into(out)
 
-    def start(self, shape: tuple[int, int, int]) -> Noise:
+    def start(self, shape: tuple[int, int, int]) -> Float32Array:
         """Draw the noise that a picture starts from, [C, h, w]; what follows may be another's."""
         settings = self._settings
         own = self._stream.draw(shape)
@@ -109,11 +107,11 @@ class SeedNoise:
             self._stream = self._fresh(self._seed + settings.eta_seed_delta)
         return noise
 
-    def posterior(self, shape: tuple[int, ...]) -> Noise:
+    def posterior(self, shape: tuple[int, ...]) -> Float32Array:
         """Draw the noise with which the VAE encoder's result is sampled."""
         return self._for_encoder.draw(shape)
 
-    def fill(self, shape: tuple[int, ...]) -> Noise:
+    def fill(self, shape: tuple[int, ...]) -> Float32Array:
         """The stream's first noise, of `shape`, drawn beside it."""
         return self._fresh(self._seed).draw(shape)
 
@@ -121,7 +119,7 @@ class SeedNoise:
         return SOURCES[self._settings.source](seed)
 
 
-def slerp(first: Noise, second: Noise, strength: float) -> Noise:
+def slerp(first: Float32Array, second: Float32Array, strength: float) -> Float32Array:
     """Turn from one noise to another, by spherical interpolation (Shoemake, 1985).
 
     As in the webui, each column of each channel turns by itself: the angle is that between the
@@ -137,15 +135,15 @@ def slerp(first: Noise, second: Noise, strength: float) -> Noise:
     angle = np.arccos(cosine)
     sine = np.sin(angle)
     if cosine.mean() > _PARALLEL or sine.min() < _FLAT:
-        mixed: Noise = ((1 - strength) * a + strength * b).astype(np.float32)
+        mixed: Float32Array = ((1 - strength) * a + strength * b).astype(np.float32)
         return mixed
-    turned: Noise = (
+    turned: Float32Array = (
         (np.sin((1 - strength) * angle) * a + np.sin(strength * angle) * b) / sine
     ).astype(np.float32)
     return turned
 
 
-def lay_over(ground: Noise, noise: Noise) -> Noise:
+def lay_over(ground: Float32Array, noise: Float32Array) -> Float32Array:
     """Put the middle of one noise over the middle of another, of another size.
 
     Args:
@@ -201,8 +199,8 @@ def _choose_seed() -> str:
     return f"choose 0 to {MAX_SEED}"
 
 
-def _normalised(noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    unit: NDArray[np.float64] = noise / np.linalg.norm(noise, axis=1, keepdims=True)
+def _normalised(noise: Float64Array) -> Float64Array:
+    unit: Float64Array = noise / np.linalg.norm(noise, axis=1, keepdims=True)
     return unit
 
 

@@ -7,7 +7,7 @@ from engines import layout
 from engines.axes import Limits, Ranges
 from engines.errors import SettingError
 from runtime.request import Settings
-from runtime.tiles import TILE, wants_tiles
+from runtime.tiles import size_of_call
 
 
 def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
@@ -26,8 +26,8 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
         components.append(layout.VAE_ENCODER)
     for (width, height), component in itertools.product(_sizes(settings), components):
         called = width, height
-        if component != layout.UNET and wants_tiles(settings.vae_tiling, width, height):
-            called = min(width, TILE * downscale), min(height, TILE * downscale)
+        if component != layout.UNET:
+            called = size_of_call(settings.vae_tiling, width, height, downscale)
         if not limits.take(component, _axes(*called, downscale)):
             allowed = _unique(
                 _size_range(ranges, downscale) for ranges in limits.components[component]

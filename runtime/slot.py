@@ -5,22 +5,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.errors import BackendError, InternalError
 from engines.session import Array
+from runtime.arrays import Float32Array, Latents
 from runtime.conditioning import Conditioning, Embeddings, needs_negative
 from runtime.guidance import Guidance, rescale
 from runtime.known import KnownLatents
 from runtime.samplers.table import Table, advance, scratch_for
 
-Latents = NDArray[np.float32]
-
 
 class NoiseStream(Protocol):
     """Where a run's noise comes from."""
 
-    def draw_into(self, out: NDArray[np.float32]) -> None:
+    def draw_into(self, out: Float32Array) -> None:
         """Fill C-contiguous `out` with standard normal noise, continuing the stream."""
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from engines.errors import InputError, SettingError
-
-Bytes = NDArray[np.uint8]
+from runtime.arrays import Pixels
 
 NOT_RECORDED = "not recorded"
 """The metadata of fields that a picture's record leaves out."""
@@ -37,12 +35,12 @@ class SourcePicture:
     sha256: str
     width: int
     height: int
-    pixels: Bytes | None = field(
+    pixels: Pixels | None = field(
         default=None, repr=False, compare=False, metadata={NOT_RECORDED: True}
     )
 
     @classmethod
-    def of(cls, pixels: Bytes) -> Self:
+    def of(cls, pixels: Pixels) -> Self:
         """Name pixels [H, W, 3] or [H, W]; they must not change afterwards.
 
         Raises:
@@ -95,7 +93,7 @@ class SourcePicture:
                 return cls.of(np.asarray(alpha))
         return cls.of(np.asarray(image.convert("RGB").convert("L")))
 
-    def loaded(self, use: str) -> Bytes:
+    def loaded(self, use: str) -> Pixels:
         """The pixels.
 
         Raises:

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from engines.manifest import Latents as LatentsSpec
+from runtime.arrays import Float32Array, Latents
 from runtime.calls import Calls
 from runtime.canvas import Canvas
-from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENT_NOISE, CONTENT_NOTHING, CONTENT_ORIGINAL, InitSettings
 from runtime.known import KnownLatents
-from runtime.masks import HALF, Weights, latent_mask
+from runtime.masks import HALF, latent_mask
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
-from runtime.slot import Latents
-from runtime.tiles import Values
+from runtime.vae_encoder import PictureEncoder, to_sample
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,13 @@ class Starter:
         noise.posterior(shape)  # of the masked picture, which only a UNet that sees the mask needs
         return Start(x, noise, KnownLatents(known, start, mask))
 
-    def encode(self, sample: Values, noise: SeedNoise, tiling: str) -> Calls[Latents]:
+    def encode(self, sample: Float32Array, noise: SeedNoise, tiling: str) -> Calls[Latents]:
         """Sample the latents [C, h, w] of a picture [3, H, W] in -1..1."""
         return (yield from self._encoder().encode(sample, noise.posterior, tiling))
 
-    def _see(self, mask: Weights, masked: Values, noise: SeedNoise, tiling: str) -> Calls[Latents]:
+    def _see(
+        self, mask: Float32Array, masked: Float32Array, noise: SeedNoise, tiling: str
+    ) -> Calls[Latents]:
         """The mask and the latents of the masked picture, [1 + C, h, w]."""
         latents = yield from self.encode(masked, noise, tiling)
         return np.concatenate([mask[None], latents])
@@ -129,7 +130,7 @@ def _with_noise(table: Table, latents: Latents, noise: Latents) -> Latents:
     return x
 
 
-def _with_content(latents: Latents, mask: Weights, content: str, noise: SeedNoise) -> Latents:
+def _with_content(latents: Latents, mask: Float32Array, content: str, noise: SeedNoise) -> Latents:
     """Put noise or nothing into the masked part, where that is what it starts from."""
     if content == CONTENT_NOISE:
         return (1 - mask) * latents + mask * noise.fill(latents.shape)

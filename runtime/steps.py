@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engines.errors import SettingError
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 from runtime.preview import preview
 from runtime.request import Settings
 from runtime.slot import Slot

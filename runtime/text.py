@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from engines import layout
 from engines.session import Session
+from runtime.arrays import Float32Array
 from runtime.calls import Calls
 from runtime.chunks import Chunk
 from runtime.conditioning import Conditioning, Embeddings
@@ -114,7 +115,7 @@ class PromptEncoder:
         return embeddings
 
 
-def emphasise(hidden: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
+def emphasise(hidden: Float32Array, weights: Sequence[float]) -> Float32Array:
     """Scale each token's state by its weight and restore the mean of the whole.
 
     This is the emphasis that AUTOMATIC1111's webui calls "Original".
@@ -129,5 +130,5 @@ def emphasise(hidden: NDArray[np.float32], weights: Sequence[float]) -> NDArray[
     if all(weight == 1 for weight in weights):
         return hidden
     scaled = hidden * np.array(weights, np.float32)[:, None]
-    restored: NDArray[np.float32] = scaled * (hidden.mean() / scaled.mean())
+    restored: Float32Array = scaled * (hidden.mean() / scaled.mean())
     return restored

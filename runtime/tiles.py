@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.arrays import Float32Array
 from runtime.calls import Calls
-
-Values = NDArray[np.float32]
 
 AUTO = "auto"
 ON = "on"
@@ -25,17 +23,61 @@ OVERLAP = 24
 
 
 def wants_tiles(tiling: str, width: int, height: int) -> bool:
-    """Whether a picture of this size in pixels is tiled."""
+    """Whether a picture of this size in pixels is tiled.
+
+    Args:
+        tiling: one of `TILINGS`.
+        width: in pixels.
+        height: likewise.
+    """
     return tiling == ON or (tiling == AUTO and width * height > AUTO_ABOVE)
 
 
+def size_of_call(tiling: str, width: int, height: int, downscale: int) -> tuple[int, int]:
+    """The width and height in pixels of what one call takes: the whole picture, or a tile.
+
+    Args:
+        tiling: one of `TILINGS`.
+        width: of the picture, in pixels.
+        height: likewise.
+        downscale: pixels per latent along one side.
+    """
+    if not wants_tiles(tiling, width, height):
+        return width, height
+    return min(width, TILE * downscale), min(height, TILE * downscale)
+
+
+def run_whole_or_tiled(
+    run: Callable[[Float32Array], Calls[Float32Array]],
+    source: Float32Array,
+    scale: tuple[int, int],
+    tiling: str,
+) -> Calls[Float32Array]:
+    """Run the VAE's encoder or decoder over a picture in one call, or in tiles.
+
+    Args:
+        run: as in `run_tiled`.
+        source: [C, h, w].
+        scale: as in `run_tiled`; of the two, the picture's is the pixels per latent.
+        tiling: one of `TILINGS`.
+
+    Returns:
+        [C', h', w'] of the whole.
+    """
+    per_source, _ = scale
+    height, width = (side // per_source * max(scale) for side in source.shape[1:])
+    if wants_tiles(tiling, width, height):
+        return (yield from run_tiled(run, source, scale))
+    return (yield from run(source))
+
+
 def run_tiled(
-    run: Callable[[Values], Calls[Values]],
-    source: Values,
+    run: Callable[[Float32Array], Calls[Float32Array]],
+    source: Float32Array,
     scale: tuple[int, int],
     tile: int = TILE,
     overlap: int = OVERLAP,
-) -> Calls[Values]:
+) -> Calls[Float32Array]:
     """Run a network over tiles of one size, a call each, and blend what comes out.
 
     In what two tiles have in common one fades into the other, so that there is no seam, though a
@@ -88,8 +130,8 @@ def _places(length: int, tile: int, overlap: int) -> list[int]:
     return [round(i * (length - tile) / steps) for i in range(steps + 1)]
 
 
-def _ramp(length: int, overlap: int) -> Values:
+def _ramp(length: int, overlap: int) -> Float32Array:
     """A tile's weight along one side: rising and falling over the overlap, never 0."""
     distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
-    ramp: Values = np.minimum(distance / max(overlap, 1), 1).astype(np.float32)
+    ramp: Float32Array = np.minimum(distance / max(overlap, 1), 1).astype(np.float32)
     return ramp

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.polynomial import Polynomial
 
+from runtime.arrays import Float64Array
 from runtime.samplers.levels import input_scale
-from runtime.samplers.schedules import Floats, Grid
+from runtime.samplers.schedules import Grid
 from runtime.samplers.table import Row, Table, basis, table_from_rows
 
 ORDER = 4
@@ -38,7 +39,7 @@ def lms(grid: Grid, first_step: int) -> Table:
     return table_from_rows("LMS", grid.schedule, rows, grid.initial_noise_scale)
 
 
-def _weights(points: Floats, end: float) -> list[float]:
+def _weights(points: Float64Array, end: float) -> list[float]:
     """The integrals from the first point to `end` of the Lagrange polynomials on the points."""
     weights = []
     for index, point in enumerate(points):

@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
+from runtime.arrays import Float64Array
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.heun import Leg, table_from_legs
-from runtime.samplers.schedules import Floats, fractional_grid, timestep_of
+from runtime.samplers.schedules import fractional_grid, timestep_of
 from runtime.samplers.sigmas import karras_between
 from runtime.samplers.stochasticity import DEFAULT, Stochasticity
 from runtime.samplers.table import Table
@@ -65,7 +66,7 @@ def restart(
     )
 
 
-def _descents(sigmas: Floats) -> list[Floats]:
+def _descents(sigmas: Float64Array) -> list[Float64Array]:
     """The falling sigmas of a run in the place of these, [steps], cut where it restarts."""
     steps = len(sigmas)
     plain = [np.append(sigmas, 0.0)]

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import SettingError
+from runtime.arrays import Float64Array
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.sigmas import DIFFUSERS_SEQUENCES, SEQUENCES
-
-Floats = NDArray[np.float64]
 
 MODEL = "model"
 """The schedule that means the spacing of timesteps which the model's configuration names."""
@@ -37,8 +36,8 @@ class Grid:
     """
 
     schedule: str
-    timesteps: Floats
-    sigmas: Floats
+    timesteps: Float64Array
+    sigmas: Float64Array
     initial_noise_scale: float
 
     @property
@@ -74,7 +73,7 @@ def spacing_of(schedule: str, noise_schedule: NoiseSchedule, default: str) -> st
 
 def spaced_timesteps(
     spacing: str, noise_schedule: NoiseSchedule, steps: int, *, open_end: bool
-) -> Floats:
+) -> Float64Array:
     """Integer timesteps, falling, [steps]: Lin et al. 2023 (arXiv:2305.08891), table 2.
 
     For some numbers of steps (61 of 1000) rounding makes diffusers add a timestep -1 to
@@ -162,13 +161,13 @@ def fractional_grid(noise_schedule: NoiseSchedule, schedule: str, steps: int) ->
     return Grid(schedule, _through_float32(timesteps), sigmas, scale)
 
 
-def timesteps_of(sigmas: Floats, noise_schedule: NoiseSchedule) -> Floats:
+def timesteps_of(sigmas: Float64Array, noise_schedule: NoiseSchedule) -> Float64Array:
     """The fractional timesteps at which training had these sigmas, linear in their logarithm."""
     trained = np.log(noise_schedule.sigmas.astype(np.float32)).astype(np.float64)
     wanted = np.log(np.maximum(sigmas, 1e-10))
     low = np.clip(np.searchsorted(trained, wanted, side="right") - 1, 0, len(trained) - 2)
     weight = np.clip((trained[low] - wanted) / (trained[low] - trained[low + 1]), 0, 1)
-    timesteps: Floats = (1 - weight) * low + weight * (low + 1)
+    timesteps: Float64Array = (1 - weight) * low + weight * (low + 1)
     return timesteps
 
 
@@ -191,9 +190,9 @@ def check_steps(steps: int, first_step: int, noise_schedule: NoiseSchedule) -> N
         raise SettingError(f"A run of {steps} steps has no step {first_step} to start at.")
 
 
-def _end_at_zero(sigmas: Floats) -> Floats:
+def _end_at_zero(sigmas: Float64Array) -> Float64Array:
     return _through_float32(np.append(sigmas, 0.0))
 
 
-def _through_float32(values: Floats) -> Floats:
+def _through_float32(values: Float64Array) -> Float64Array:
     return values.astype(np.float32).astype(np.float64)

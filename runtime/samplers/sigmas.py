@@ -8,11 +8,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.arrays import Float64Array
 from runtime.samplers.beta_schedule import beta_sigmas
-
-Floats = NDArray[np.float64]
 
 KARRAS_RHO = 7.0
 
@@ -20,34 +18,34 @@ ALIGN_YOUR_STEPS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.3
 """Sabour et al. 2024 (arXiv:2404.14507), optimised for Stable Diffusion 1.5 and ten steps."""
 
 
-def karras(trained: Floats, steps: int) -> Floats:
+def karras(trained: Float64Array, steps: int) -> Float64Array:
     """Karras et al. 2022 (arXiv:2206.00364), equation 5, with rho = 7."""
     return karras_between(trained[-1], trained[0], steps)
 
 
-def karras_between(highest: float, lowest: float, steps: int) -> Floats:
+def karras_between(highest: float, lowest: float, steps: int) -> Float64Array:
     """The same between two sigmas, both included."""
     high, low = highest ** (1 / KARRAS_RHO), lowest ** (1 / KARRAS_RHO)
-    sigmas: Floats = (high + np.linspace(0, 1, steps) * (low - high)) ** KARRAS_RHO
+    sigmas: Float64Array = (high + np.linspace(0, 1, steps) * (low - high)) ** KARRAS_RHO
     return sigmas
 
 
-def exponential(trained: Floats, steps: int) -> Floats:
+def exponential(trained: Float64Array, steps: int) -> Float64Array:
     """Sigmas whose logarithms are evenly spaced."""
     return np.exp(np.linspace(math.log(trained[-1]), math.log(trained[0]), steps))
 
 
-def beta(trained: Floats, steps: int) -> Floats:
+def beta(trained: Float64Array, steps: int) -> Float64Array:
     """Sigmas at even quantiles of a beta distribution (arXiv:2407.12173)."""
     return beta_sigmas(trained[0], trained[-1], steps)
 
 
-def normal(trained: Floats, steps: int) -> Floats:
+def normal(trained: Float64Array, steps: int) -> Float64Array:
     """Evenly spaced timesteps from the last of training to the first, both included."""
     return _at(trained, np.linspace(len(trained) - 1, 0, steps))
 
 
-def sgm_uniform(trained: Floats, steps: int) -> Floats:
+def sgm_uniform(trained: Float64Array, steps: int) -> Float64Array:
     """Evenly spaced timesteps from the last of training; the step to the first one is left out.
 
     Each is at most 1.5 timesteps from diffusers' trailing ones, which are rounded.
@@ -55,17 +53,17 @@ def sgm_uniform(trained: Floats, steps: int) -> Floats:
     return _at(trained, np.linspace(len(trained) - 1, 0, steps + 1)[:-1])
 
 
-def simple(trained: Floats, steps: int) -> Floats:
+def simple(trained: Float64Array, steps: int) -> Float64Array:
     """Every so many trained sigmas, counted from the last.
 
     Timesteps are rounded up where diffusers' trailing ones are rounded to the nearest.
     """
     back = np.trunc(np.arange(steps) * (len(trained) / steps)).astype(int)
-    sigmas: Floats = trained[::-1][back]
+    sigmas: Float64Array = trained[::-1][back]
     return sigmas
 
 
-def align_your_steps(_trained: Floats, steps: int) -> Floats:
+def align_your_steps(_trained: Float64Array, steps: int) -> Float64Array:
     """The published sigmas, for other numbers of steps than ten interpolated in their logarithm.
 
     As published the last of them is where the run would end; the samplers here go on to 0
@@ -77,14 +75,14 @@ def align_your_steps(_trained: Floats, steps: int) -> Floats:
     return np.exp(np.interp(places, np.arange(len(known)), known))[:-1]
 
 
-DIFFUSERS_SEQUENCES: dict[str, Callable[[Floats, int], Floats]] = {
+DIFFUSERS_SEQUENCES: dict[str, Callable[[Float64Array, int], Float64Array]] = {
     "karras": karras,
     "exponential": exponential,
     "beta": beta,
 }
 """By schedule name: those that diffusers has as well."""
 
-SEQUENCES: dict[str, Callable[[Floats, int], Floats]] = {
+SEQUENCES: dict[str, Callable[[Float64Array, int], Float64Array]] = {
     "normal": normal,
     **DIFFUSERS_SEQUENCES,
     "sgm uniform": sgm_uniform,
@@ -94,6 +92,6 @@ SEQUENCES: dict[str, Callable[[Floats, int], Floats]] = {
 """By schedule name: (trained sigmas, steps) -> falling sigmas."""
 
 
-def _at(trained: Floats, timesteps: Floats) -> Floats:
+def _at(trained: Float64Array, timesteps: Float64Array) -> Float64Array:
     """The sigmas at fractional timesteps, linear in their logarithm."""
     return np.exp(np.interp(timesteps, np.arange(len(trained)), np.log(trained)))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.arrays import Float64Array
 from runtime.noise_schedule import NoiseSchedule
-from runtime.samplers.schedules import Floats, Grid, timestep_of
+from runtime.samplers.schedules import Grid, timestep_of
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Churn:
         lifts: [steps + 1], what multiplies the noise that does so; 0 for no step and the end.
     """
 
-    sigmas: Floats
-    timesteps: Floats
-    lifts: Floats
+    sigmas: Float64Array
+    timesteps: Float64Array
+    lifts: Float64Array
 
 
 def churn(

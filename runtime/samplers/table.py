@@ -16,7 +16,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from runtime.arrays import Float32Array, Float64Array
+
+Vector = Float64Array
 """A linear form: coefficients over x, h1..hK, the prediction, the noise."""
 
 
@@ -68,11 +70,11 @@ class Table:
 
     sampler: str
     schedule: str
-    timesteps: NDArray[np.float64]
-    input_scale: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
+    timesteps: Float64Array
+    input_scale: Float64Array
+    coefficients: Float64Array
     steps: NDArray[np.int64]
-    start: NDArray[np.float64]
+    start: Float64Array
     draws_noise: NDArray[np.bool_]
     initial_noise_scale: float
     first_noise: float = 0.0
@@ -88,7 +90,7 @@ class Table:
         return int(self.coefficients.shape[1])
 
     @cached_property
-    def float32_coefficients(self) -> NDArray[np.float32]:
+    def float32_coefficients(self) -> Float32Array:
         """The coefficients in the precision in which they are applied."""
         return self.coefficients.astype(np.float32)
 
@@ -135,14 +137,12 @@ Its threads would compete with the model's; where all cores are busy they wait f
 """
 
 
-def scratch_for(table: Table) -> NDArray[np.float32]:
+def scratch_for(table: Table) -> Float32Array:
     """What `advance` needs beside the terms, for any number of rows: [1 + K, BLOCK]."""
     return np.empty((table.entries, BLOCK), np.float32)
 
 
-def advance(
-    table: Table, row: int, terms: NDArray[np.float32], scratch: NDArray[np.float32]
-) -> None:
+def advance(table: Table, row: int, terms: Float32Array, scratch: Float32Array) -> None:
     """Apply one row in float32, in place and without allocating.
 
     Args:

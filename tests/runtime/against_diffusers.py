@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 from runtime.pipeline import Pipeline
 from runtime.request import Request
 

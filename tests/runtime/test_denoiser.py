@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from engines.errors import BackendError, InternalError, SettingError
+from runtime.arrays import Float64Array
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.noise import TorchCpuNoise
@@ -30,7 +30,7 @@ from tests.runtime.samplers.reference import run_table
 @pytest.mark.parametrize("guidance", [1.0, 0.0, 7.5])
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "DDIM"])
 def test_a_run_is_its_table_with_guidance(sampler: str, guidance: float) -> None:
-    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+    def guided(x: Float64Array, timestep: float) -> Float64Array:
         conditional = predict(x, timestep, embeddings(3))
         if guidance == 1:
             return conditional
@@ -282,9 +282,9 @@ def test_texts_that_change_are_fed_when_they_change() -> None:
 
     by_timestep = dict(zip(table.timesteps, (early, early, late, late), strict=True))
 
-    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+    def guided(x: Float64Array, timestep: float) -> Float64Array:
         u = predict(x, timestep, negative)
-        result: NDArray[np.float64] = u + 5 * (predict(x, timestep, by_timestep[timestep]) - u)
+        result: Float64Array = u + 5 * (predict(x, timestep, by_timestep[timestep]) - u)
         return result
 
     *_, wanted = run_table(table, start.astype(np.float64), guided, [])

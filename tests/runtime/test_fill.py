@@ -3,16 +3,16 @@
 import numpy as np
 from scipy.interpolate import griddata
 
+from runtime.arrays import Pixels
 from runtime.fill import fill_masked
-from runtime.resize import Bytes
 
 
-def _ramp() -> Bytes:
+def _ramp() -> Pixels:
     rows, columns = np.mgrid[0:60, 0:80]
     return np.stack([rows * 4, columns * 3, 255 - columns * 2], axis=-1).astype(np.uint8)
 
 
-def _hole() -> Bytes:
+def _hole() -> Pixels:
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 30:50] = 255
     return mask

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-from numpy.typing import NDArray
 
+from runtime.arrays import Float64Array
 from runtime.conditioning import Conditioning
 from runtime.denoiser import Denoiser
 from runtime.guidance import Guidance, GuidanceSettings, guidance_faults, guidance_of, rescale
@@ -100,7 +100,7 @@ def test_guidance_may_change_by_row_and_halves_the_rows_without_it() -> None:
     scales = (1.0, 1.0, 7.0, 3.0, 3.0, 1.0)
     remaining = iter(scales)
 
-    def guided(x: NDArray[np.float64], timestep: float) -> NDArray[np.float64]:
+    def guided(x: Float64Array, timestep: float) -> Float64Array:
         conditional = predict(x, timestep, embeddings(3))
         unconditional = predict(x, timestep, embeddings(103))
         return unconditional + next(remaining) * (conditional - unconditional)

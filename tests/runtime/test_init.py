@@ -10,13 +10,14 @@ from engines.backend import Choice
 from engines.bundle import Bundle
 from engines.errors import InternalError, SettingError
 from runtime import init_settings
+from runtime.arrays import Pixels
 from runtime.calls import complete
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
 from runtime.masks import blur
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings, settle
-from runtime.resize import CROP, EXTEND, FILL, Bytes, resize
+from runtime.resize import CROP, EXTEND, FILL, resize
 from runtime.source_picture import SourcePicture
 from tests.runtime.stand_ins import MANIFEST, StandInBackend, open_stand_in
 
@@ -35,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_stand_in(tmp_path_factory.mktemp("bundle"))
 
 
-def _make(bundle: Bundle, request: Request) -> tuple[Bytes, StandInBackend, list[tuple[int, int]]]:
+def _make(bundle: Bundle, request: Request) -> tuple[Pixels, StandInBackend, list[tuple[int, int]]]:
     backend = StandInBackend()
     steps: list[tuple[int, int]] = []
     with Pipeline(bundle, Choice(backend, "")) as pipeline:
@@ -154,7 +155,7 @@ def test_a_mask_is_blurred_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
     """A wide blur takes a second, and a server's other pictures would wait for it."""
     calls = []
 
-    def count(mask: Bytes, sigma: float) -> Bytes:
+    def count(mask: Pixels, sigma: float) -> Pixels:
         calls.append(sigma)
         return blur(mask, sigma)
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from engines import layout
+from runtime.arrays import Latents
 from runtime.batches import Batch
 from runtime.known import KnownLatents
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.lookup import make_table
-from runtime.slot import Latents, Slot
+from runtime.slot import Slot
 from tests.runtime.fake_unet import constant, embeddings
 from tests.runtime.samplers.reference import SD15
 

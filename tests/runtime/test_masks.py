@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from runtime.arrays import Pixels
 from runtime.masks import Box, blur, harden, latent_mask, paste, region_around
-from runtime.resize import Bytes
 
 
-def _mask(width: int, height: int, box: Box) -> Bytes:
+def _mask(width: int, height: int, box: Box) -> Pixels:
     mask = np.zeros((height, width), np.uint8)
     left, top, right, bottom = box
     mask[top:bottom, left:right] = 255

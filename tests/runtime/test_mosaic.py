@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from runtime.arrays import Pixels
 from runtime.mosaic import GAP, default_columns, make_grid, make_sheet, sheet_size
-from runtime.picture import Pixels
 
 
 def pictures(count: int, width: int = 48, height: int = 32) -> list[Pixels]:

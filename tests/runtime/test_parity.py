@@ -14,12 +14,12 @@ import pytest
 
 from runtime.conditioning import Conditioning
 from runtime.noise import TorchCpuNoise
-from runtime.picture import PictureDecoder
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
 from runtime.text import PromptEncoder
 from runtime.tokenizer import ClipTokenizer
+from runtime.vae_decoder import PictureDecoder
 from tests.runtime.against_diffusers import EXACT_DB, Reference, psnr
 
 PROMPT = "glowing cracked skin, cyan glow, portrait of a woman, blue skin, long blonde hair"

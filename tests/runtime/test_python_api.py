@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 from runtime.pipeline import Pipeline
 from runtime.request import Request
 from runtime.steps import Step

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.resize import CROP, FILL, FILTERS, RESIZE_MODES, STRETCH, Bytes, resize
+from runtime.arrays import Pixels
+from runtime.resize import CROP, FILL, FILTERS, RESIZE_MODES, STRETCH, resize
 
 THEIRS = {STRETCH: "default", CROP: "crop", FILL: "fill"}
 SIZES = [
@@ -19,7 +20,7 @@ SIZES = [
 ]
 
 
-def _pixels(width: int, height: int) -> Bytes:
+def _pixels(width: int, height: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 

@@ -7,7 +7,6 @@ import torch
 from engines import layout
 from runtime.calls import complete
 from runtime.canvas import prepare_canvas
-from runtime.encoder import PictureEncoder, to_sample
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
 from runtime.noise_schedule import NoiseSchedule
 from runtime.philox import PhiloxNoise
@@ -15,6 +14,7 @@ from runtime.samplers.lookup import make_table
 from runtime.seeds import NoiseSettings, SeedNoise
 from runtime.source_picture import SourcePicture
 from runtime.start import Starter
+from runtime.vae_encoder import PictureEncoder, to_sample
 from tests.runtime.samplers.reference import SD15
 from tests.runtime.stand_ins import MANIFEST, StandInSession
 

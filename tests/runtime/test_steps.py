@@ -10,7 +10,7 @@ import pytest
 from engines.backend import Choice
 from engines.bundle import Bundle, open_bundle
 from engines.errors import InternalError, SettingError
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 from runtime.pipeline import Pipeline
 from runtime.preview import preview
 from runtime.request import Request

@@ -3,21 +3,31 @@
 import numpy as np
 import pytest
 
-from runtime.calls import Calls
-from runtime.tiles import AUTO, OFF, ON, Values, run_tiled, wants_tiles
+from runtime.arrays import Float32Array
+from runtime.calls import Calls, complete
+from runtime.tiles import (
+    AUTO,
+    OFF,
+    ON,
+    TILE,
+    run_tiled,
+    run_whole_or_tiled,
+    size_of_call,
+    wants_tiles,
+)
 from tests.runtime.tiled import tiled
 
 SIZES = [(8, 8), (9, 20), (31, 8), (30, 47), (5, 40)]
 
 
-def _enlarge(values: Values) -> Values:
-    enlarged: Values = 2 * values[:3].repeat(4, axis=1).repeat(4, axis=2)
+def _enlarge(values: Float32Array) -> Float32Array:
+    enlarged: Float32Array = 2 * values[:3].repeat(4, axis=1).repeat(4, axis=2)
     return enlarged
 
 
-def _reduce(values: Values) -> Values:
+def _reduce(values: Float32Array) -> Float32Array:
     _, height, width = values.shape
-    means: Values = values.reshape(2, height // 4, 4, width // 4, 4).mean(axis=(2, 4))
+    means: Float32Array = values.reshape(2, height // 4, 4, width // 4, 4).mean(axis=(2, 4))
     return means
 
 
@@ -36,7 +46,7 @@ def test_a_network_that_sees_each_place_alone_gives_the_same(size: tuple[int, in
 def test_tiles_have_one_size_and_overlap() -> None:
     seen: list[tuple[int, int, int]] = []
 
-    def remember(values: Values) -> Values:
+    def remember(values: Float32Array) -> Float32Array:
         seen.append((int(values[0, 0, 0]), int(values[1, 0, 0]), values[0].size))
         return values
 
@@ -49,7 +59,7 @@ def test_there_is_no_seam() -> None:
     """Tiles that disagree by a constant fade over the whole overlap, by small steps."""
     count = 0
 
-    def disagree(values: Values) -> Values:
+    def disagree(values: Float32Array) -> Float32Array:
         nonlocal count
         count += 1
         return np.full_like(values, count % 2)
@@ -68,10 +78,44 @@ def test_when_a_picture_is_tiled() -> None:
     assert not wants_tiles(OFF, 2048, 2048)
 
 
+@pytest.mark.parametrize(("tiling", "tall"), [(OFF, 2 * TILE), (AUTO, 2 * TILE), (ON, TILE)])
+@pytest.mark.parametrize("scale", [(1, 2), (2, 1)])
+def test_a_call_takes_the_whole_or_a_tile(tiling: str, tall: int, scale: tuple[int, int]) -> None:
+    sides = 2 * TILE, 50
+    seen: list[tuple[int, ...]] = []
+
+    def call(part: Float32Array) -> Calls[Float32Array]:
+        yield "network"
+        seen.append(part.shape)
+        return part.repeat(2, 1).repeat(2, 2) if scale[1] == 2 else part[:, ::2, ::2]
+
+    source = np.ones((1, *(side * scale[0] for side in sides)), np.float32)
+    result = complete(run_whole_or_tiled(call, source, scale, tiling))
+    assert result.shape == (1, *(side * scale[1] for side in sides))
+    assert set(seen) == {(1, tall * scale[0], 50 * scale[0])}
+    assert size_of_call(tiling, 2 * 50, 2 * 2 * TILE, 2) == (2 * 50, 2 * tall)
+
+
+@pytest.mark.parametrize("scale", [(1, 8), (8, 1)])
+def test_auto_tiles_by_the_pixels_of_the_picture(scale: tuple[int, int]) -> None:
+    """1024x1024 in one call, a latent more in four tiles."""
+    calls = {}
+    for side in (128, 129):
+        source = np.broadcast_to(np.float32(1), (1, side * scale[0], side * scale[0]))
+
+        def call(part: Float32Array) -> Calls[Float32Array]:
+            yield "network"
+            result: Float32Array = part[:, :: scale[0], :: scale[0]]
+            return result.repeat(scale[1], 1).repeat(scale[1], 2)
+
+        calls[side] = len(list(run_whole_or_tiled(call, source, scale, AUTO)))
+    assert calls == {128: 1, 129: 4}
+
+
 def test_before_each_tile_others_may_use_the_engine() -> None:
     made = 0
 
-    def call(part: Values) -> Calls[Values]:
+    def call(part: Float32Array) -> Calls[Float32Array]:
         nonlocal made
         yield "network"
         made += 1

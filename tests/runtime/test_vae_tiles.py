@@ -14,8 +14,8 @@ from engines import layout
 from engines.backend import choose_backend
 from engines.bundle import open_bundle
 from engines.session import Session
-from runtime.encoder import to_sample
-from runtime.tiles import Values
+from runtime.arrays import Float32Array
+from runtime.vae_encoder import to_sample
 from tests.runtime.drawings import photo_of
 from tests.runtime.tiled import tiled
 
@@ -34,14 +34,14 @@ class Vae:
 
     encoder: Session
     decoder: Session
-    theirs_encoded: Values
-    theirs_decoded: Values
+    theirs_encoded: Float32Array
+    theirs_decoded: Float32Array
 
-    def encode(self, sample: Values) -> Values:
+    def encode(self, sample: Float32Array) -> Float32Array:
         parameters = self.encoder.run({layout.SAMPLE: sample[None]})[layout.LATENT_PARAMETERS]
         return np.array(parameters[0, :4])
 
-    def decode(self, latents: Values) -> Values:
+    def decode(self, latents: Float32Array) -> Float32Array:
         return np.array(self.decoder.run({layout.LATENT_SAMPLE: latents[None]})[layout.SAMPLE][0])
 
 
@@ -66,7 +66,7 @@ def vae(fused_demo: Path, demo_bundle_fp32: Path) -> Iterator[Vae]:
         yield dataclasses.replace(ours, theirs_encoded=encoded, theirs_decoded=decoded)
 
 
-def _error(result: Values, whole: Values) -> float:
+def _error(result: Float32Array, whole: Float32Array) -> float:
     return float(np.sqrt(np.mean((result - whole) ** 2)))
 
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 
+from runtime.arrays import Float32Array
 from runtime.calls import Calls, complete
-from runtime.tiles import Values, run_tiled
+from runtime.tiles import run_tiled
 
 
 def tiled(
-    network: Callable[[Values], Values],
-    source: Values,
+    network: Callable[[Float32Array], Float32Array],
+    source: Float32Array,
     scale: tuple[int, int],
     tile: int,
     overlap: int,
-) -> Values:
+) -> Float32Array:
     """As `run_tiled`, all calls of `network` one after the other."""
 
-    def call(part: Values) -> Calls[Values]:
+    def call(part: Float32Array) -> Calls[Float32Array]:
         yield "network"
         return network(part)
 

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from engines.backend import Choice
 from engines.bundle import Bundle
+from runtime.arrays import Pixels
 from runtime.metadata import RECORD_KEY, Origin, parse_record
-from runtime.picture import Pixels
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
 from tests.runtime.server.stub import wait_until

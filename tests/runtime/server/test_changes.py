@@ -13,9 +13,9 @@ import webuiapi
 from PIL import Image
 
 from engines.bundle import Bundle
+from runtime.arrays import Pixels
 from runtime.hires import HiresSettings
 from runtime.init_settings import InitSettings, MaskSettings
-from runtime.picture import Pixels
 from runtime.request import Request
 from runtime.resize import CROP
 from runtime.source_picture import SourcePicture

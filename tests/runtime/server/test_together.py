@@ -15,7 +15,7 @@ import webuiapi
 
 from engines import layout
 from engines.bundle import Bundle
-from runtime.picture import Pixels
+from runtime.arrays import Pixels
 from runtime.request import Request
 from tests.runtime.server.jobs import alone, pixels
 from tests.runtime.server.stub import Stub, live

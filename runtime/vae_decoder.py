@@ -1,15 +1,13 @@
 """Latents to pictures: the VAE decoder and diffusers' way of rounding to bytes."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines import layout
 from engines.errors import BackendError
 from engines.session import Preparation, Session
+from runtime.arrays import Float32Array, Latents, Pixels
 from runtime.calls import Calls
-from runtime.tiles import AUTO, TILE, Values, run_tiled, wants_tiles
-
-Pixels = NDArray[np.uint8]
+from runtime.tiles import AUTO, run_whole_or_tiled, size_of_call
 
 
 class PictureDecoder:
@@ -36,11 +34,11 @@ class PictureDecoder:
             width: of the latents.
             tiling: one of `runtime.tiles.TILINGS`.
         """
-        if wants_tiles(tiling, width * self._downscale, height * self._downscale):
-            height, width = min(height, TILE), min(width, TILE)
-        return self._session.preparation({"height": height, "width": width})
+        downscale = self._downscale
+        wide, tall = size_of_call(tiling, width * downscale, height * downscale, downscale)
+        return self._session.preparation({"height": tall // downscale, "width": wide // downscale})
 
-    def decode(self, latents: NDArray[np.float32], tiling: str = AUTO) -> Calls[Pixels]:
+    def decode(self, latents: Latents, tiling: str = AUTO) -> Calls[Pixels]:
         """Turn the latents of one picture, [C, h, w], into its pixels, [H, W, 3].
 
         Args:
@@ -48,14 +46,10 @@ class PictureDecoder:
             tiling: one of `runtime.tiles.TILINGS`.
 
         Raises:
-            BackendError: the picture has values that are no numbers.
+            BackendError: the engine fails, or the model overflows.
         """
-        _, height, width = latents.shape
         scaled = latents / np.float32(self._scaling_factor)
-        if wants_tiles(tiling, width * self._downscale, height * self._downscale):
-            sample = yield from run_tiled(self._run, scaled, (1, self._downscale))
-        else:
-            sample = yield from self._run(scaled)
+        sample = yield from run_whole_or_tiled(self._run, scaled, (1, self._downscale), tiling)
         if not np.isfinite(sample).all():
             raise BackendError(
                 "The picture came out with values that are no numbers: the model overflowed its "
@@ -63,13 +57,13 @@ class PictureDecoder:
             )
         return to_pixels(sample)
 
-    def _run(self, latents: Values) -> Calls[Values]:
+    def _run(self, latents: Float32Array) -> Calls[Float32Array]:
         yield layout.VAE_DECODER
         feeds = {layout.LATENT_SAMPLE: latents[None].astype(self._latents.dtype)}
         return np.array(self._session.run(feeds)[layout.SAMPLE][0], np.float32)
 
 
-def to_pixels(sample: NDArray[np.float32]) -> Pixels:
+def to_pixels(sample: Float32Array) -> Pixels:
     """Map [3, H, W] from [-1, 1] to bytes [H, W, 3], clipped and rounded half to even.
 
     Source: `VaeImageProcessor.postprocess` in diffusers.

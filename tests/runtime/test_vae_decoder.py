@@ -8,7 +8,7 @@ from diffusers.image_processor import VaeImageProcessor
 from engines import layout
 from engines.errors import BackendError
 from runtime.calls import complete
-from runtime.picture import PictureDecoder, to_pixels
+from runtime.vae_decoder import PictureDecoder, to_pixels
 from tests.runtime.stand_ins import StandInSession
 
 

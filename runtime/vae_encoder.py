@@ -3,16 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines import layout
 from engines.errors import BackendError
 from engines.session import Session
+from runtime.arrays import Float32Array, Latents, Pixels
 from runtime.calls import Calls
-from runtime.resize import Bytes
-from runtime.tiles import Values, run_tiled, wants_tiles
+from runtime.tiles import run_whole_or_tiled
 
-Latents = NDArray[np.float32]
 Draw = Callable[[tuple[int, ...]], Latents]
 """Draws standard normal noise of a shape."""
 
@@ -35,7 +33,7 @@ class PictureEncoder:
         self._downscale = downscale
         (self._sample,) = session.inputs
 
-    def encode(self, sample: Values, draw: Draw, tiling: str) -> Calls[Latents]:
+    def encode(self, sample: Float32Array, draw: Draw, tiling: str) -> Calls[Latents]:
         """Sample the latents [C, h, w] of a picture.
 
         Source: `DiagonalGaussianDistribution` in diffusers.
@@ -48,11 +46,7 @@ class PictureEncoder:
         Raises:
             BackendError: the engine fails, or the model overflows.
         """
-        height, width = sample.shape[1:]
-        if wants_tiles(tiling, width, height):
-            parameters = yield from run_tiled(self._run, sample, (self._downscale, 1))
-        else:
-            parameters = yield from self._run(sample)
+        parameters = yield from run_whole_or_tiled(self._run, sample, (self._downscale, 1), tiling)
         if not np.isfinite(parameters).all():
             raise BackendError(
                 "The picture's latents came out with values that are no numbers: the VAE encoder "
@@ -64,18 +58,18 @@ class PictureEncoder:
         scaled: Latents = latents * np.float32(self._scaling_factor)
         return scaled
 
-    def _run(self, sample: Values) -> Calls[Values]:
+    def _run(self, sample: Float32Array) -> Calls[Float32Array]:
         yield layout.VAE_ENCODER
         feeds = {layout.SAMPLE: sample[None].astype(self._sample.dtype)}
         parameters = self._session.run(feeds)[layout.LATENT_PARAMETERS][0]
         return np.array(parameters, np.float32)
 
 
-def to_sample(pixels: Bytes) -> Values:
+def to_sample(pixels: Pixels) -> Float32Array:
     """Map bytes [H, W, 3] to [3, H, W] from -1 to 1, C-contiguous.
 
     Source: `VaeImageProcessor.preprocess` in diffusers.
     """
     unit = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-    sample: Values = np.ascontiguousarray(2 * unit - 1)
+    sample: Float32Array = np.ascontiguousarray(2 * unit - 1)
     return sample
