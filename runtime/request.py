@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
+from runtime.extra_networks import baked_loras, strip_extra_networks
 from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.hires import HiresSettings, hires_faults, settle_hires
 from runtime.init_settings import InitSettings, init_faults
-from runtime.lora_tags import baked_loras, strip_lora_tags
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and
 from runtime.resize import EXTEND, STRETCH
@@ -132,8 +132,8 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     steps = defaults.steps if request.steps is None else request.steps
     width, height = _size(request, manifest)
     settings = Settings(
-        prompt=strip_lora_tags(prompt, baked).strip(),
-        negative=strip_lora_tags(negative, baked).strip(),
+        prompt=strip_extra_networks(prompt, baked).strip(),
+        negative=strip_extra_networks(negative, baked).strip(),
         seed=random_seed() if request.seed is None else request.seed,
         steps=steps,
         cfg=float(defaults.cfg if request.cfg is None else request.cfg),

@@ -4,8 +4,8 @@ import resource
 
 from engines.identity import Json
 from engines.manifest import Manifest
+from runtime.extra_networks import baked_loras
 from runtime.hires import LATENT_UPSCALERS
-from runtime.lora_tags import baked_loras
 from runtime.resize import FILTERS
 from runtime.samplers.catalogue import AUTOMATIC, SAMPLERS
 from runtime.server.a1111_requests import model_title

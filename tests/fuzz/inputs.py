@@ -221,7 +221,8 @@ def peft_configs() -> st.SearchStrategy[str]:
 _PIECES: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": (
         *("(", ")", "[", "]", ":", "1.1", ":1.1)", ":.5)", ":-2.)", "\\", "\\(", "BREAK", "AND"),
-        *("|", ",", " ", "\n", "a", "word", "<lora:a:1>", "<lora:", ">", "9" * 400, "((((", "]]]]"),
+        *("|", ",", " ", "\n", "a", "word", "9" * 400, "((((", "]]]]"),
+        *("<lora:a:1>", "<lora:", "<lyco:a:1>", "<hypernet:a>", ">"),
     ),
     "metadata": (
         *("Steps: 20", "Negative prompt: ", "\n", ", ", ":", '"', '\\"', "Size: 8x8", "a", " "),

@@ -28,7 +28,7 @@ from convert.tensors import ITEM_SIZES as KNOWN_SIZES
 from convert.tensors import open_tensor_file
 from engines.errors import UserError
 from engines.manifest import Manifest, read_manifest
-from runtime.lora_tags import strip_lora_tags
+from runtime.extra_networks import strip_extra_networks
 from runtime.metadata import parse_parameters, parse_record
 from runtime.prompt import parse_prompt
 from runtime.prompt_plan import read_prompts
@@ -167,7 +167,7 @@ def check_prompt(text: str) -> None:
         assert all(len(each) == 7 for each in (*texts.prompts, texts.negative or "1234567"))
         assert all(len(each) <= len(text) for each in texts.sections)
     with users_errors_only():
-        assert len(strip_lora_tags(text, {"a": "0.6"})) <= len(text)
+        assert len(strip_extra_networks(text, {"a": "0.6"})) <= len(text)
 
 
 def check_metadata(text: str) -> None:

@@ -1,4 +1,8 @@
-"""`<lora:NAME:WEIGHT>` in a prompt: the LoRAs are in the bundle's weights already."""
+"""`<lora:NAME:WEIGHT>` and its like in a prompt: a bundle's LoRAs are in its weights already.
+
+The webui calls what its tags name extra networks: LoRAs, for which `lyco` is another word, and
+hypernetworks, which no bundle has.
+"""
 
 import logging
 import re
@@ -9,7 +13,8 @@ from engines.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
-_TAG = re.compile(r"<lora:(?P<name>[^:<>]+)(?::[^<>]*)?>")
+_HYPERNETWORK = "hypernet"
+_TAG = re.compile(rf"<(?P<kind>lora|lyco|{_HYPERNETWORK}):(?P<name>[^:<>]+)(?::[^<>]*)?>")
 
 
 def baked_loras(manifest: Manifest) -> dict[str, str]:
@@ -24,15 +29,24 @@ def baked_loras(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def strip_lora_tags(prompt: str, baked: Mapping[str, str]) -> str:
+def strip_extra_networks(prompt: str, baked: Mapping[str, str]) -> str:
     """Remove the tags of baked-in LoRAs from `prompt`, with a warning for each.
 
+    Args:
+        prompt: as it was given.
+        baked: from `baked_loras`.
+
     Raises:
-        SettingError: a tag names a LoRA that is not in the bundle.
+        SettingError: a tag names a LoRA that is not in the bundle, or a hypernetwork.
     """
     names = {name.casefold(): name for name in baked}
 
     def strip(tag: re.Match[str]) -> str:
+        if tag["kind"] == _HYPERNETWORK:
+            raise SettingError(
+                f"The hypernetwork of {tag[0]} is not in this bundle: bundles have LoRAs only. "
+                "Remove the tag."
+            )
         name = names.get(tag["name"].strip().casefold())
         if name is None:
             known = ", ".join(baked) or "none"
