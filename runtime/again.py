@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,40 @@ _SILENT = ("Version", "Model", "Model hash", "VAE", "VAE hash", "Lora hashes", "
 """What the webui says of a model; none of it could be asked for here."""
 
 
-def request_from(path: Path) -> tuple[Request, Origin | None]:
+@dataclass(frozen=True)
+class UnnamedInit:
+    """What the webui's text says of img2img; which picture and mask there were, it does not say.
+
+    Attributes:
+        strength: how much of the picture changed.
+        mask: fields of `MaskSettings`; empty where there is no sign of a mask.
+    """
+
+    strength: float
+    mask: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a file says of how its picture was made.
+
+    Attributes:
+        request: makes it again.
+        origin: where it came from; None where no record says so.
+        init: what else the request needs, once the picture to start from is given; None where
+            there was no such picture or the request names it.
+    """
+
+    request: Request
+    origin: Origin | None = None
+    init: UnnamedInit | None = None
+
+
+def request_from(path: Path) -> Recorded:
     """The request that makes the picture in a file again.
 
     Our record says everything. A text of the webui's says as much as it knows of; what it asks
     for that is not here is named in a warning.
-
-    Returns:
-        The request, and where the picture came from; None where no record says so.
 
     Raises:
         InputError: the file is no picture, or says nothing, or what it says is damaged.
@@ -35,13 +63,13 @@ def request_from(path: Path) -> tuple[Request, Origin | None]:
     texts = read_texts(path)
     if texts.record is not None:
         settings, origin = parse_record(texts.record)
-        return request_of(settings), origin
+        return Recorded(request_of(settings), origin)
     if texts.parameters is None:
         raise InputError(f"{path} does not say how it was made.")
     parameters = parse_parameters(texts.parameters)
     if "Steps" not in parameters.fields:
         raise InputError(f"{path} does not say how it was made: its text names no steps.")
-    return request_from_parameters(parameters, str(path)), None
+    return request_from_parameters(parameters, str(path))
 
 
 def request_of(settings: Settings) -> Request:
@@ -78,7 +106,7 @@ def warn_of_differences(path: Path, made: Origin, here: Origin) -> None:
         )
 
 
-def request_from_parameters(parameters: Parameters, name: str) -> Request:
+def request_from_parameters(parameters: Parameters, name: str) -> Recorded:
     """What the webui's text asks for; its own defaults where it says nothing.
 
     Args:
@@ -128,8 +156,9 @@ def request_from_parameters(parameters: Parameters, name: str) -> Request:
         ),
     )
     request = dataclasses.replace(request, hires=_hires(fields))
+    init = _init(fields) if request.hires is None else None
     fields.warn_of_rest()
-    return request
+    return Recorded(request, init=init)
 
 
 def _hires(fields: "_Fields") -> HiresSettings | None:
@@ -147,6 +176,22 @@ def _hires(fields: "_Fields") -> HiresSettings | None:
         steps=fields.take("Hires steps", int, 0),
         strength=fields.take("Denoising strength", float, defaults.strength),
     )
+
+
+def _init(fields: "_Fields") -> UnnamedInit | None:
+    """What there was of img2img; a mask's blur is named unless it is 0."""
+    strength = fields.take("Denoising strength", float, None)
+    if strength is None:
+        return None
+    taken = {
+        "blur": fields.take("Mask blur", float, None),
+        "invert": fields.take("Mask mode", "Inpaint not masked".__eq__, None),
+        "content": fields.take("Masked content", str, None),
+        "only_masked": fields.take("Inpaint area", "Only masked".__eq__, None),
+        "padding": fields.take("Masked area padding", int, None),
+    }
+    mask = {name: value for name, value in taken.items() if value is not None}
+    return UnnamedInit(strength, {"blur": 0.0, **mask} if mask else {})
 
 
 class _Fields:

@@ -58,13 +58,13 @@ def run(options: argparse.Namespace) -> Result:
     if not options.prompts and options.source is None:
         options.usage_error("give a PROMPT, or a picture with --from")
     started = time.monotonic()
-    source, made_by = read_source(options)
-    requests, sheet = read_requests(options, source)
+    recorded = read_source(options)
+    requests, sheet = read_requests(options, recorded)
     output = open_output(options, sum(request.count for request in requests))
     path = find_bundle(options.bundle)
     with Pipeline.open(path, options.backend) as pipeline:
-        if made_by is not None:
-            warn_of_differences(options.source, made_by, pipeline.origin)
+        if recorded.origin is not None:
+            warn_of_differences(options.source, recorded.origin, pipeline.origin)
         settings = pipeline.settle(requests)
         _check_files(options, output, pipeline, settings, sheet)
         written, sheet_file = _generate(options, output, pipeline, settings, sheet)

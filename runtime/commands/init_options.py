@@ -4,12 +4,15 @@ import argparse
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import SettingError
 from runtime.commands.option_groups import read_group
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runtime.again import Recorded, UnnamedInit
     from runtime.init_settings import InitSettings, MaskSettings
     from runtime.source_picture import SourcePicture
 
@@ -82,24 +85,27 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_init_settings(
-    options: argparse.Namespace, source: "InitSettings | None" = None
-) -> "InitSettings | None":
+def read_init_settings(options: argparse.Namespace, recorded: "Recorded") -> "InitSettings | None":
     """Read the picture and mask that the options of `add_init_arguments` name.
 
     Args:
         options: those of the command.
-        source: counts where the options say nothing, but for the pixels.
+        recorded: counts where the options say nothing, but for the pixels.
 
     Raises:
         SettingError: an option stands without the one that it belongs to.
         InputError: a picture cannot be read.
     """
+    source, unnamed = recorded.request.init, recorded.init
     fields = read_group(options, "init", _INIT)
-    mask = _read_mask(options, source.mask if source else None)
+    mask_fields = {} if unnamed is None else unnamed.mask
+    mask = _read_mask(options, source.mask if source else None, mask_fields)
+    if options.init is None and options.mask is not None:
+        raise SettingError("--mask needs --init, the picture that it belongs to.")
+    if unnamed is not None:
+        _warn_of_missing(options, unnamed)
+        fields = {"strength": unnamed.strength, **fields}
     if options.init is None:
-        if options.mask is not None:
-            raise SettingError("--mask needs --init, the picture that it belongs to.")
         return source
     from runtime.init_settings import InitSettings
     from runtime.source_picture import SourcePicture
@@ -111,8 +117,10 @@ def read_init_settings(
     return dataclasses.replace(source, picture=picture, mask=mask, **fields)
 
 
-def _read_mask(options: argparse.Namespace, source: "MaskSettings | None") -> "MaskSettings | None":
-    fields = read_group(options, "mask", _MASK)
+def _read_mask(
+    options: argparse.Namespace, source: "MaskSettings | None", recorded: "Mapping[str, Any]"
+) -> "MaskSettings | None":
+    fields = {**recorded, **read_group(options, "mask", _MASK)}
     if options.mask is None:
         return source
     from runtime.init_settings import MaskSettings
@@ -123,6 +131,23 @@ def _read_mask(options: argparse.Namespace, source: "MaskSettings | None") -> "M
         return MaskSettings(picture, **fields)
     _warn_of_another("--mask", picture, source.picture)
     return dataclasses.replace(source, picture=picture, **fields)
+
+
+def _warn_of_missing(options: argparse.Namespace, unnamed: "UnnamedInit") -> None:
+    """Say what a picture was made from that its file does not name and the options do not give."""
+    if options.init is None:
+        log.warning(
+            "%s was made from another picture, with strength %g, and does not name it: give it "
+            "with --init, or the result starts from noise and will differ",
+            options.source,
+            unnamed.strength,
+        )
+    elif unnamed.mask and options.mask is None:
+        log.warning(
+            "%s was made with a mask and does not name it: give it with --mask, or all of the "
+            "picture changes",
+            options.source,
+        )
 
 
 def _warn_of_another(option: str, picture: "SourcePicture", recorded: "SourcePicture") -> None:

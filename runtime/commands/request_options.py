@@ -14,7 +14,7 @@ from runtime.commands.seed_options import read_noise_settings
 from runtime.commands.size_option import size
 
 if TYPE_CHECKING:
-    from runtime.metadata import Origin
+    from runtime.again import Recorded
     from runtime.request import Request
     from runtime.sheet_axes import Sheet
 
@@ -42,26 +42,26 @@ def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, metavar="WxH", help="in pixels, multiples of 8")
 
 
-def read_source(options: argparse.Namespace) -> "tuple[Request, Origin | None]":
-    """What the picture of `--from` asks for, or an empty request; and where it came from.
+def read_source(options: argparse.Namespace) -> "Recorded":
+    """What the picture of `--from` asks for, or an empty request.
 
     Raises:
         InputError: the file does not say how it was made.
     """
-    from runtime.again import request_from
+    from runtime.again import Recorded, request_from
     from runtime.request import Request
 
-    return (Request(""), None) if options.source is None else request_from(options.source)
+    return Recorded(Request("")) if options.source is None else request_from(options.source)
 
 
 def read_requests(
-    options: argparse.Namespace, source: "Request"
+    options: argparse.Namespace, recorded: "Recorded"
 ) -> "tuple[list[Request], Sheet | None]":
     """The requests that the options ask for, and the sheet that they are the places of.
 
     Args:
         options: those of the command.
-        source: counts where the options say nothing.
+        recorded: counts where the options say nothing.
 
     Raises:
         SettingError: the options do not go together, or `--sheet` cannot be read.
@@ -69,7 +69,7 @@ def read_requests(
     """
     from runtime.sheet_axes import parse_sheet
 
-    init = read_init_settings(options, source.init)
+    source, init = recorded.request, read_init_settings(options, recorded)
     requests = [
         _request(options, dataclasses.replace(source, prompt=prompt, init=init))
         for prompt in options.prompts or [source.prompt]

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from engines.errors import InputError
-from runtime.again import request_from, request_of, warn_of_differences
+from runtime.again import Recorded, UnnamedInit, request_from, request_of, warn_of_differences
 from runtime.guidance import GuidanceSettings
 from runtime.hires import HiresSettings
 from runtime.metadata import Origin
@@ -66,7 +66,7 @@ def test_every_setting_is_asked_for_again() -> None:
 def test_a_record_is_taken_before_the_webuis_text(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(Picture(SMOOTH, SETTINGS, ORIGIN).png())
-    assert request_from(file) == (request_of(SETTINGS), ORIGIN)
+    assert request_from(file) == Recorded(request_of(SETTINGS), ORIGIN)
 
 
 def with_text(path: Path, text: str) -> Path:
@@ -85,9 +85,10 @@ def test_a_picture_of_the_webuis(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         "Denoising strength: 0.5, Clip skip: 2, ENSD: 31337, Eta: 0.5, Skip Early CFG: 0.1, "
         "Sigma noise: 1.01, Face restoration: GFPGAN, Version: v1.10.1",
     )
-    request, origin = request_from(file)
-    assert origin is None
-    assert request == Request(
+    recorded = request_from(file)
+    assert recorded.origin is None
+    assert recorded.init == UnnamedInit(0.5, {})
+    assert recorded.request == Request(
         "a cat",
         "dog",
         "none",
@@ -104,8 +105,8 @@ def test_a_picture_of_the_webuis(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         stochasticity=Stochasticity(eta=0.5, s_noise=1.01),
     )
     (record,) = caplog.records
-    assert "Denoising strength: 0.5, Face restoration: GFPGAN" in record.message
-    assert settle(request, MANIFEST)[0].schedule == "normal"
+    assert record.message.endswith("nothing like it here: Face restoration: GFPGAN")
+    assert settle(recorded.request, MANIFEST)[0].schedule == "normal"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_samplers_of_old_and_new_texts(
     fields: str, sampler: str, schedule: str, source: str, tmp_path: Path
 ) -> None:
     file = with_text(tmp_path / "a.png", f"a cat\nSteps: 9, {fields}, CFG scale: 7, Seed: 1")
-    (settings,) = settle(request_from(file)[0], MANIFEST)
+    (settings,) = settle(request_from(file).request, MANIFEST)
     assert (settings.sampler, settings.schedule) == (sampler, schedule)
     assert settings.noise.source == source
 
@@ -131,7 +132,30 @@ def test_what_we_write_of_it_we_read(tmp_path: Path) -> None:
 
     (settings,) = settle(ELABORATE, MANIFEST)
     file = with_text(tmp_path / "a.png", format_parameters(settings, ORIGIN))
-    assert settle(request_from(file)[0], MANIFEST) == (settings,)
+    assert settle(request_from(file).request, MANIFEST) == (settings,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mask"),
+    [
+        ("Mask blur: 8", {"blur": 8.0}),
+        (
+            "Mask mode: Inpaint not masked, Masked content: latent noise, "
+            "Inpaint area: Only masked, Masked area padding: 16",
+            {
+                "blur": 0.0,
+                "invert": True,
+                "content": "latent noise",
+                "only_masked": True,
+                "padding": 16,
+            },
+        ),
+    ],
+)
+def test_a_mask_of_the_webuis(fields: str, mask: dict[str, object], tmp_path: Path) -> None:
+    """A blur of 0 is the only one that it leaves out."""
+    text = f"a cat\nSteps: 4, Seed: 1, Denoising strength: 0.75, {fields}"
+    assert request_from(with_text(tmp_path / "a.png", text)).init == UnnamedInit(0.75, mask)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +193,14 @@ def test_hires_fix_of_the_webuis(tmp_path: Path) -> None:
         tmp_path / "a.png",
         text.format("Denoising strength: 0.4, Hires resize: 128x0, Hires upscaler: Lanczos"),
     )
-    request, _ = request_from(file)
-    assert request.hires == HiresSettings(width=128, upscaler="Lanczos", strength=0.4)
-    (settings,) = settle(request, MANIFEST)
+    recorded = request_from(file)
+    assert recorded.init is None
+    assert recorded.request.hires == HiresSettings(width=128, upscaler="Lanczos", strength=0.4)
+    (settings,) = settle(recorded.request, MANIFEST)
     assert settings.hires == HiresSettings(0.0, 128, 192, "lanczos", 4, 0.4)
     file = with_text(
         tmp_path / "b.png",
         text.format("Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent"),
     )
-    request, _ = request_from(file)
+    request = request_from(file).request
     assert request.hires == HiresSettings(1.5, upscaler="Latent", steps=3)

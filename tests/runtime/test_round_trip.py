@@ -12,10 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engines.errors import SettingError
-from runtime.again import request_from, request_from_parameters
+from runtime.again import Recorded, UnnamedInit, request_from, request_from_parameters
 from runtime.guidance import GuidanceSettings
 from runtime.hires import UPSCALERS, HiresSettings
-from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
+from runtime.init_settings import CONTENT_ORIGINAL, CONTENTS, InitSettings, MaskSettings
 from runtime.metadata import format_parameters, parse_parameters
 from runtime.picture_file import FORMATS, encode
 from runtime.png import Picture
@@ -120,8 +120,9 @@ def test_a_file_asks_for_the_same_picture(settings: Settings, kind: str) -> None
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "a"
         file.write_bytes(encode(Picture(np.zeros((8, 8, 3), np.uint8), settings, ORIGIN), kind))
-        request, origin = request_from(file)
-    assert origin == ORIGIN
+        recorded = request_from(file)
+    request = recorded.request
+    assert recorded == Recorded(request, ORIGIN)
     if settings.init is not None:
         assert request.init == settings.init
         request = dataclasses.replace(request, init=settings.init)  # with its pixels
@@ -133,8 +134,27 @@ def test_a_file_asks_for_the_same_picture(settings: Settings, kind: str) -> None
 def test_so_does_the_webuis_text_as_far_as_it_can(settings: Settings) -> None:
     """Its numbers have six digits, and it knows no spacings, tiling or picture that was given."""
     parameters = parse_parameters(format_parameters(settings, ORIGIN))
-    (again,) = settle(request_from_parameters(parameters, "a"), MANIFEST)
+    recorded = request_from_parameters(parameters, "a")
+    (again,) = settle(recorded.request, MANIFEST)
     assert _as_far(again, settings) == _as_far(settings, settings)
+    assert recorded.init == _unnamed(settings.init)
+
+
+def _unnamed(init: InitSettings | None) -> UnnamedInit | None:
+    """What is left of a picture and mask in the webui's text; padding only where it counts."""
+    if init is None:
+        return None
+    strength, mask = float(f"{init.strength:.6g}"), init.mask
+    if mask is None:
+        return UnnamedInit(strength, {})
+    said: dict[str, object] = {"blur": float(f"{mask.blur:.6g}")}
+    if mask.invert:
+        said["invert"] = True
+    if mask.content != CONTENT_ORIGINAL:
+        said["content"] = mask.content
+    if mask.only_masked:
+        said |= {"only_masked": True, "padding": mask.padding}
+    return UnnamedInit(strength, {} if said == {"blur": 0.0} else said)
 
 
 def _as_far(settings: Settings, original: Settings) -> Any:

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from engines import backend
 from runtime.__main__ import main
+from runtime.init_settings import InitSettings
 from runtime.picture_file import read_record, read_texts
 from tests.runtime.stand_ins import MANIFEST, write_bundle
 
@@ -90,6 +92,40 @@ def test_a_picture_that_started_from_others_needs_them_again(
     assert init is not None
     assert init.mask is not None
     assert (init.strength, init.mask.blur, init.mask.content) == (0.8, 2.0, "fill")
+
+
+def test_img2img_of_the_webuis(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its text says how much changed, and how the mask was used, but not of which pictures."""
+    text = "a cat\nSteps: 4, Seed: 1, Size: 64x64, Denoising strength: 0.5, Masked content: fill"
+    chunks = PngInfo()
+    chunks.add_text("parameters", text)
+    Image.new("RGB", (64, 64)).save(workplace / "webui.png", pnginfo=chunks)
+    for name, mode in (("init.png", "RGB"), ("mask.png", "L")):
+        Image.new(mode, (64, 64), "white").save(workplace / name)
+
+    def init_of(*options: str) -> InitSettings | None:
+        generate("--from", "webui.png", *options, "--out", "a.png", "--force")
+        return read_record(workplace / "a.png")[0].init
+
+    whole = init_of("--init", "init.png", "--mask", "mask.png")
+    assert whole is not None
+    assert whole.mask is not None
+    assert (whole.strength, whole.mask.content, whole.mask.blur) == (0.5, "fill", 0.0)
+    assert capsys.readouterr().err == "", "nothing is left out"
+    other = init_of(
+        *("--init", "init.png", "--strength", "0.75", "--mask", "mask.png", "--mask-blur", "2")
+    )
+    assert other is not None
+    assert other.mask is not None
+    assert (other.strength, other.mask.content, other.mask.blur) == (0.75, "fill", 2.0)
+    assert capsys.readouterr().err == ""
+    assert init_of("--init", "init.png") == dataclasses.replace(whole, mask=None)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "made with a mask and does not name it: give it with --mask" in warning
+    assert init_of() is None
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "with strength 0.5, and does not name it: give it with --init" in warning
+    assert "--mask needs --init" in fails(capsys, "--from", "webui.png", "--mask", "mask.png")
 
 
 def test_another_bundle_is_warned_of_by_name(
