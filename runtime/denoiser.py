@@ -5,9 +5,7 @@ row, timestep and prompt inside one batch. What their rows add of noise is drawn
 runs, on a thread of its own.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -15,7 +13,20 @@ from engines import layout
 from engines.errors import SettingError
 from engines.session import Array, Preparation, Session
 from runtime.batches import Batch, form_batches
+from runtime.side_thread import SideThread
 from runtime.slot import Slot
+
+
+def check_max_batch(max_batch: int) -> None:
+    """Refuse to feed so few entries in one call that no run with guidance fits.
+
+    Raises:
+        SettingError: it is below 2.
+    """
+    if max_batch < 2:
+        raise SettingError(
+            f"A batch of {max_batch} cannot hold a picture with guidance; choose at least 2."
+        )
 
 
 class Denoiser:
@@ -40,7 +51,7 @@ class Denoiser:
         self._batches: list[Batch] = []
         self._stale = False
         self._bound: Batch | None = None
-        self._helper = ThreadPoolExecutor(1, "noise")
+        self._drawing = SideThread("noise")
         self.calling: tuple[Slot, ...] = ()
         self.resize(max_batch)
 
@@ -69,10 +80,7 @@ class Denoiser:
         Raises:
             SettingError: no run with guidance fits into that.
         """
-        if max_batch < 2:
-            raise SettingError(
-                f"A batch of {max_batch} cannot hold a picture with guidance; choose at least 2."
-            )
+        check_max_batch(max_batch)
         self.max_batch = max_batch
         self._area = area
         self._stale = True
@@ -87,9 +95,14 @@ class Denoiser:
         self._slots.remove(slot)
         self._stale = True
 
+    def clear(self) -> None:
+        """Let every run leave before the next row, whatever has become of the last one."""
+        self._slots.clear()
+        self._stale = True
+
     def close(self) -> None:
         """End the thread that draws noise; the runs can go no further."""
-        self._helper.shutdown()
+        self._drawing.close()
 
     def advance(self) -> list[Slot]:
         """Advance every run by one row, with as few calls of the UNet as possible.
@@ -113,7 +126,7 @@ class Denoiser:
         for batch in self._batches:
             self.calling = batch.slots
             changed = batch.write_inputs()
-            with self._drawing(batch):
+            with self._drawing_noise(batch):
                 predicted = self._predict(batch, changed=changed)
             batch.advance(predicted)
         self._stale = False
@@ -122,15 +135,9 @@ class Denoiser:
             self.remove(slot)
         return finished
 
-    @contextmanager
-    def _drawing(self, batch: Batch) -> Iterator[None]:
+    def _drawing_noise(self, batch: Batch) -> AbstractContextManager[None]:
         """Draw the runs' noise beside what is done meanwhile, and have it there at the end."""
-        drawn = self._helper.submit(batch.draw_noise) if batch.draws_noise else None
-        try:
-            yield
-        finally:
-            if drawn is not None:
-                drawn.result()
+        return self._drawing.doing(batch.draw_noise) if batch.draws_noise else nullcontext()
 
     def _predict(self, batch: Batch, *, changed: bool) -> Array:
         """One call of the UNet; several where a run alone has more entries than a call takes."""

@@ -1,7 +1,6 @@
 """The models of one bundle on one backend, each loaded when it is first needed."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
@@ -10,8 +9,10 @@ from engines.any_batch import open_to_any_batch
 from engines.axes import fixed_axes
 from engines.backend import Backend
 from engines.bundle import Bundle
+from engines.errors import InternalError
 from engines.session import Session
-from runtime.denoiser import Denoiser
+from runtime.denoiser import Denoiser, check_max_batch
+from runtime.side_thread import SideThread
 from runtime.text import PromptEncoder
 from runtime.vae_decoder import PictureDecoder
 from runtime.vae_encoder import PictureEncoder
@@ -34,13 +35,18 @@ class Models:
             bundle: the opened bundle.
             backend: what opens its graphs.
             max_batch: entries of one UNet call at most, by default as many as pay on the backend.
+
+        Raises:
+            SettingError: no picture with guidance fits into that.
         """
         self._bundle = bundle
         self._backend = backend
         self._opened = ExitStack()
+        self._closed = False
         self.limits = backend.limits(bundle)
         wanted = backend.max_batch if max_batch is None else max_batch
         self.max_batch = min(wanted, self.limits.most(layout.UNET, "batch") or wanted)
+        check_max_batch(self.max_batch)
 
     @cached_property
     def text(self) -> PromptEncoder:
@@ -95,15 +101,13 @@ class Models:
             self.denoiser.preparation(height, width, tokens),
             self.decoder.preparation(height, width, tiling),
         )
-        wanted = [preparation for preparation in preparations if preparation is not None]
-        if not wanted:
+        with ExitStack() as threads:
+            for preparation in preparations:
+                if preparation is not None:
+                    thread = SideThread("prepare")
+                    threads.callback(thread.close)
+                    threads.enter_context(thread.doing(preparation))
             yield
-            return
-        with ThreadPoolExecutor(len(wanted)) as threads:
-            results = [threads.submit(preparation) for preparation in wanted]
-            yield
-            for result in results:
-                result.result()
 
     @property
     def sees_mask(self) -> bool:
@@ -113,10 +117,13 @@ class Models:
         return int(shape[1]) > self._bundle.manifest.latents.channels
 
     def close(self) -> None:
-        """Release every loaded graph."""
+        """Release every loaded graph; none is loaded any more."""
+        self._closed = True
         self._opened.close()
 
     def _open(self, component: str) -> Session:
+        if self._closed:
+            raise InternalError("the pipeline is closed: open another one")
         session = self._opened.enter_context(self._backend.open_session(self._bundle, component))
         most = self.limits.most(component, "batch")
         return open_to_any_batch(session, component, self._bundle.component(component), most)

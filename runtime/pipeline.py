@@ -50,7 +50,9 @@ class Pipeline:
         self.choice = choice
         self._models = Models(bundle, choice.backend, max_batch)
         self._passes = Passes(self._models, bundle.manifest.latents)
-        self._turns = Turns()
+        self._turns = Turns(
+            "this thread has a run of generate that has not ended: finish or close it first"
+        )
         self._life = Life()
         self._planning = threading.Lock()
         manifest = bundle.manifest
@@ -68,7 +70,7 @@ class Pipeline:
 
         Raises:
             BundleError: the bundle is foreign, damaged or of another revision.
-            SettingError: no backend has that name.
+            SettingError: no backend has that name, or no picture with guidance fits into a call.
             BackendError: the backend cannot be used here.
         """
         bundle = open_bundle(path)
@@ -180,8 +182,8 @@ class Pipeline:
             except Cancelled:
                 return
             finally:
-                for slot in running:
-                    self.denoiser.remove(slot)
+                if running:
+                    self.denoiser.clear()
 
     def _preparing(self, settings: Settings) -> AbstractContextManager[None]:
         """Load what a picture's first pass and its end need, beside what the block does."""
@@ -214,6 +216,10 @@ class Pipeline:
 
         A run that has not ended raises an InternalError when it is gone on with, as a new one
         does.
+
+        Raises:
+            InternalError: a signal's handler calls it in the middle of a row. Nothing is released
+                yet, but no run goes on.
         """
         with self._life.end():
             self._models.close()

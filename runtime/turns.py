@@ -10,10 +10,15 @@ from engines.errors import InternalError
 class Turns:
     """A lock that says so where one thread would wait for itself."""
 
-    def __init__(self) -> None:
-        """Let the first one in."""
+    def __init__(self, fault: str) -> None:
+        """Let the first one in.
+
+        Args:
+            fault: what is wrong where a thread would wait for itself, and what to do.
+        """
+        self._fault = fault
         self._lock = threading.Lock()
-        self._owner: int | None = None
+        self._owner: threading.Thread | None = None
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -22,12 +27,11 @@ class Turns:
         Raises:
             InternalError: it is this very thread that the lock is waiting for.
         """
-        if self._owner == threading.get_ident():
-            raise InternalError(
-                "this thread has a run of generate that has not ended: finish or close it first"
-            )
+        thread = threading.current_thread()
+        if self._owner is thread:
+            raise InternalError(self._fault)
         with self._lock:
-            self._owner = threading.get_ident()
+            self._owner = thread
             try:
                 yield
             finally:
@@ -35,11 +39,11 @@ class Turns:
 
 
 class Life:
-    """A lock around each use of something that any thread may end."""
+    """One use at a time of something that any thread may end."""
 
     def __init__(self) -> None:
         """Begin."""
-        self._lock = threading.RLock()
+        self._turns = Turns("a pipeline is closed in the middle of its own row: stop its run first")
         self._ended = False
 
     @contextmanager
@@ -47,16 +51,20 @@ class Life:
         """Keep it from ending meanwhile.
 
         Raises:
-            InternalError: it has ended.
+            InternalError: it has ended, or this thread uses it already.
         """
-        with self._lock:
+        with self._turns.one():
             if self._ended:
                 raise InternalError("the pipeline is closed: open another one")
             yield
 
     @contextmanager
     def end(self) -> Iterator[None]:
-        """Let nobody use it again, and wait until nobody does."""
+        """Let nobody use it again, and wait until nobody does.
+
+        Raises:
+            InternalError: it is this thread that uses it, as in a signal's handler.
+        """
         self._ended = True
-        with self._lock:
+        with self._turns.one():
             yield

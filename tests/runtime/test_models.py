@@ -12,7 +12,7 @@ from engines.axes import Limits, fixed_limits
 from engines.backend import Choice
 from engines.backends.fixed_sizes import FixedSizesSession
 from engines.bundle import Bundle
-from engines.errors import BackendError
+from engines.errors import BackendError, SettingError
 from engines.session import Session
 from runtime.guidance import GuidanceSettings
 from runtime.pipeline import Pipeline
@@ -129,6 +129,15 @@ def test_a_failed_preparation_fails_the_run(bundle: Bundle, component: str) -> N
         assert len(list(pipeline.generate(Request("a cat")))) == 1
 
 
+def test_a_batch_that_holds_no_picture_is_refused_before_anything_is_loaded(
+    bundle: Bundle,
+) -> None:
+    backend = CompilingBackend()
+    with pytest.raises(SettingError, match="A batch of 1 cannot hold a picture with guidance"):
+        Pipeline(bundle, Choice(backend, "asked for"), max_batch=1)
+    assert not backend.opened
+
+
 def test_nothing_is_loaded_before_the_first_picture_is_asked_for(bundle: Bundle) -> None:
     backend = CompilingBackend()
     with Pipeline(bundle, Choice(backend, "asked for")) as pipeline:
@@ -144,6 +153,6 @@ def test_nothing_is_prepared_again(bundle: Bundle, monkeypatch: pytest.MonkeyPat
     backend = CompilingBackend()
     with Pipeline(bundle, Choice(backend, "asked for")) as pipeline:
         list(pipeline.generate(Request("a cat", seed=3)))
-        monkeypatch.setattr("runtime.models.ThreadPoolExecutor", None)
+        monkeypatch.setattr("runtime.models.SideThread", None)
         list(pipeline.generate(Request("a dog", seed=4)))
     assert len(backend.compiled) == 2

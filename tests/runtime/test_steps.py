@@ -169,6 +169,29 @@ def test_a_thread_does_not_wait_for_itself(bundle: Bundle) -> None:
         assert len(list(pipeline.generate(Request("b")))) == 1
 
 
+def test_a_thread_waits_for_a_run_that_another_one_began(bundle: Bundle) -> None:
+    """Though it may have the number of that one, which has ended."""
+    made: list[int] = []
+    with pipeline_of(bundle) as pipeline:
+        pictures = pipeline.generate(Request("a", count=6, steps=1))
+        beginning = threading.Thread(target=next, args=(pictures,))
+        beginning.start()
+        beginning.join()
+
+        def make() -> None:
+            made.append(len(list(pipeline.generate(Request("b")))))
+
+        waiting = [threading.Thread(target=make) for _ in range(4)]
+        for thread in waiting:
+            thread.start()
+        waiting[0].join(0.05)
+        assert all(thread.is_alive() for thread in waiting)
+        pictures.close()  # type: ignore[attr-defined]
+        for thread in waiting:
+            thread.join(10)
+    assert made == [1, 1, 1, 1]
+
+
 def test_a_run_that_another_thread_ends_lets_the_next_one_in(bundle: Bundle) -> None:
     with pipeline_of(bundle) as pipeline:
         pictures = pipeline.generate(Request("a", count=6, steps=1))
