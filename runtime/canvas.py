@@ -18,27 +18,30 @@ class Canvas:
     Attributes:
         pixels: [H, W, 3], at the size that the run has.
         mask: [H, W], at the same size; None where all is painted.
+        ground: [H, W, 3], what the result is laid over, at the result's size.
+        ground_mask: [H, W], where it is laid; None where all is.
+        region: the part of the ground that is worked on; None for the whole.
     """
 
     pixels: Pixels
     mask: Pixels | None
-    _ground: Pixels
-    _ground_mask: Pixels | None
-    _region: Box | None
+    ground: Pixels
+    ground_mask: Pixels | None
+    region: Box | None
 
     def finish(self, painted: Pixels) -> Pixels:
         """The result: what was painted [H, W, 3], in its place in the picture that was given."""
-        if self._region is None:
-            painted = painted[: self._ground.shape[0], : self._ground.shape[1]]
-        if self._ground_mask is None:
+        if self.region is None:
+            painted = painted[: self.ground.shape[0], : self.ground.shape[1]]
+        if self.ground_mask is None:
             return painted
-        if self._region is not None:
-            left, top, right, bottom = self._region
-            whole = self._ground.copy()
+        if self.region is not None:
+            left, top, right, bottom = self.region
+            whole = self.ground.copy()
             part = resize(painted, right - left, bottom - top, CROP)
             whole[top:bottom, left:right] = part
             painted = whole
-        return paste(self._ground, painted, self._ground_mask)
+        return paste(self.ground, painted, self.ground_mask)
 
 
 def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
@@ -47,11 +50,13 @@ def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
     Raises:
         SettingError: their pixels are not there.
     """
-    given, region = init.picture.loaded("The picture"), None
+    given = init.picture.loaded("The picture")
     if init.mask is None:
         pixels = resize(given, width, height, init.resize)
-        return Canvas(pixels, None, given if init.resize == EXTEND else pixels, None, None)
+        ground = given if init.resize == EXTEND else pixels
+        return Canvas(pixels, None, ground, ground_mask=None, region=None)
     ground, ground_mask = given, working_mask(init.mask)
+    region = None
     if init.mask.only_masked:
         region = region_around(ground_mask, width, height, init.mask.padding)
         left, top, right, bottom = region

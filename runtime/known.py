@@ -6,14 +6,14 @@ StableDiffusionInpaintPipeline does it with UNets of four channels.
 
 import numpy as np
 
-from runtime.arrays import Latents
+from runtime.arrays import Float32Array, Latents
 from runtime.samplers.table import Table
 
 
 class KnownLatents:
     """Latents that are known outside a mask, with as much noise as belongs to each row."""
 
-    def __init__(self, latents: Latents, noise: Latents, mask: Latents) -> None:
+    def __init__(self, latents: Latents, noise: Latents, mask: Float32Array) -> None:
         """Keep `latents` where `mask` is 0.
 
         Args:

@@ -37,9 +37,12 @@ class NonFinitePredictionError(BackendError):
 class Slot:
     """One run: a picture that is being denoised.
 
-    `latents` is x at the current row, [C, h, w] float32, overwritten when the run advances.
-    `clean` is what the last prediction says of the clean latents, likewise; None unless `watch`
-    was called.
+    Attributes:
+        table: the sampler's table.
+        row: the row that is next.
+        latents: x at that row, [C, h, w] float32, overwritten when the run advances.
+        clean: what the last prediction says of the clean latents, likewise; None unless `watch`
+            was called.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Slot:
             guidance = Guidance((guidance,) * table.rows)
         self._scales = tuple(guidance.scales)
         self._rescale = guidance.rescale
-        self.noise = noise
+        self._noise = noise
         self._known = known
         self._mask_channels = mask_channels
         self._weights = conditioning.weights
@@ -159,7 +162,7 @@ class Slot:
         Another thread may do so while the UNet runs.
         """
         if self.draws_noise:
-            self.noise.draw_into(self._noise_term)
+            self._noise.draw_into(self._noise_term)
             self._drawn = True
 
     def read_prediction(self, predicted: Array) -> None:

@@ -52,6 +52,9 @@ def make_table(
 def resolve(sampler: str, schedule: str) -> tuple[Sampler, str]:
     """Find what two names mean: the sampler and the schedule's canonical name.
 
+    "Normal", as the webui has it for every sampler, is a sampler's own schedule where there is no
+    such sequence of sigmas for it.
+
     Raises:
         SettingError: an unknown name, or a schedule that the sampler does not have.
     """
