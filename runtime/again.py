@@ -51,8 +51,8 @@ class Recorded:
     init: UnnamedInit | None = None
 
 
-def request_from(path: Path) -> Recorded:
-    """The request that makes the picture in a file again.
+def recorded_in(path: Path) -> Recorded:
+    """What a file says of how its picture was made.
 
     Our record says everything. A text of the webui's says as much as it knows of; what it asks
     for that is not here is named in a warning.
@@ -69,7 +69,7 @@ def request_from(path: Path) -> Recorded:
     parameters = parse_parameters(texts.parameters)
     if "Steps" not in parameters.fields:
         raise InputError(f"{path} does not say how it was made: its text names no steps.")
-    return request_from_parameters(parameters, str(path))
+    return recorded_in_parameters(parameters, str(path))
 
 
 def request_of(settings: Settings) -> Request:
@@ -106,8 +106,8 @@ def warn_of_differences(path: Path, made: Origin, here: Origin) -> None:
         )
 
 
-def request_from_parameters(parameters: Parameters, name: str) -> Recorded:
-    """What the webui's text asks for; its own defaults where it says nothing.
+def recorded_in_parameters(parameters: Parameters, name: str) -> Recorded:
+    """What the webui's text says; its own defaults where it says nothing.
 
     Args:
         parameters: the text, taken apart.

@@ -48,10 +48,10 @@ def read_source(options: argparse.Namespace) -> "Recorded":
     Raises:
         InputError: the file does not say how it was made.
     """
-    from runtime.again import Recorded, request_from
+    from runtime.again import Recorded, recorded_in
     from runtime.request import Request
 
-    return Recorded(Request("")) if options.source is None else request_from(options.source)
+    return Recorded(Request("")) if options.source is None else recorded_in(options.source)
 
 
 def read_requests(

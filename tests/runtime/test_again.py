@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from engines.errors import InputError
-from runtime.again import Recorded, UnnamedInit, request_from, request_of, warn_of_differences
+from runtime.again import Recorded, UnnamedInit, recorded_in, request_of, warn_of_differences
 from runtime.guidance import GuidanceSettings
 from runtime.hires import HiresSettings
 from runtime.metadata import Origin
@@ -66,7 +66,7 @@ def test_every_setting_is_asked_for_again() -> None:
 def test_a_record_is_taken_before_the_webuis_text(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(Picture(SMOOTH, SETTINGS, ORIGIN).png())
-    assert request_from(file) == Recorded(request_of(SETTINGS), ORIGIN)
+    assert recorded_in(file) == Recorded(request_of(SETTINGS), ORIGIN)
 
 
 def with_text(path: Path, text: str) -> Path:
@@ -85,7 +85,7 @@ def test_a_picture_of_the_webuis(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         "Denoising strength: 0.5, Clip skip: 2, ENSD: 31337, Eta: 0.5, Skip Early CFG: 0.1, "
         "Sigma noise: 1.01, Face restoration: GFPGAN, Version: v1.10.1",
     )
-    recorded = request_from(file)
+    recorded = recorded_in(file)
     assert recorded.origin is None
     assert recorded.init == UnnamedInit(0.5, {})
     assert recorded.request == Request(
@@ -121,7 +121,7 @@ def test_samplers_of_old_and_new_texts(
     fields: str, sampler: str, schedule: str, source: str, tmp_path: Path
 ) -> None:
     file = with_text(tmp_path / "a.png", f"a cat\nSteps: 9, {fields}, CFG scale: 7, Seed: 1")
-    (settings,) = settle(request_from(file).request, MANIFEST)
+    (settings,) = settle(recorded_in(file).request, MANIFEST)
     assert (settings.sampler, settings.schedule) == (sampler, schedule)
     assert settings.noise.source == source
 
@@ -132,7 +132,7 @@ def test_what_we_write_of_it_we_read(tmp_path: Path) -> None:
 
     (settings,) = settle(ELABORATE, MANIFEST)
     file = with_text(tmp_path / "a.png", format_parameters(settings, ORIGIN))
-    assert settle(request_from(file).request, MANIFEST) == (settings,)
+    assert settle(recorded_in(file).request, MANIFEST) == (settings,)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_we_write_of_it_we_read(tmp_path: Path) -> None:
 def test_a_mask_of_the_webuis(fields: str, mask: dict[str, object], tmp_path: Path) -> None:
     """A blur of 0 is the only one that it leaves out."""
     text = f"a cat\nSteps: 4, Seed: 1, Denoising strength: 0.75, {fields}"
-    assert request_from(with_text(tmp_path / "a.png", text)).init == UnnamedInit(0.75, mask)
+    assert recorded_in(with_text(tmp_path / "a.png", text)).init == UnnamedInit(0.75, mask)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +168,10 @@ def test_a_mask_of_the_webuis(fields: str, mask: dict[str, object], tmp_path: Pa
 )
 def test_texts_that_say_nothing(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        request_from(with_text(tmp_path / "a.png", text))
+        recorded_in(with_text(tmp_path / "a.png", text))
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     with pytest.raises(InputError, match=r"b\.png does not say how it was made"):
-        request_from(tmp_path / "b.png")
+        recorded_in(tmp_path / "b.png")
 
 
 def test_another_bundle_or_backend_is_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -193,7 +193,7 @@ def test_hires_fix_of_the_webuis(tmp_path: Path) -> None:
         tmp_path / "a.png",
         text.format("Denoising strength: 0.4, Hires resize: 128x0, Hires upscaler: Lanczos"),
     )
-    recorded = request_from(file)
+    recorded = recorded_in(file)
     assert recorded.init is None
     assert recorded.request.hires == HiresSettings(width=128, upscaler="Lanczos", strength=0.4)
     (settings,) = settle(recorded.request, MANIFEST)
@@ -202,5 +202,5 @@ def test_hires_fix_of_the_webuis(tmp_path: Path) -> None:
         tmp_path / "b.png",
         text.format("Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent"),
     )
-    request = request_from(file).request
+    request = recorded_in(file).request
     assert request.hires == HiresSettings(1.5, upscaler="Latent", steps=3)

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engines.errors import SettingError
-from runtime.again import Recorded, UnnamedInit, request_from, request_from_parameters
+from runtime.again import Recorded, UnnamedInit, recorded_in, recorded_in_parameters
 from runtime.guidance import GuidanceSettings
 from runtime.hires import UPSCALERS, HiresSettings
 from runtime.init_settings import CONTENT_ORIGINAL, CONTENTS, InitSettings, MaskSettings
@@ -120,7 +120,7 @@ def test_a_file_asks_for_the_same_picture(settings: Settings, kind: str) -> None
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "a"
         file.write_bytes(encode(Picture(np.zeros((8, 8, 3), np.uint8), settings, ORIGIN), kind))
-        recorded = request_from(file)
+        recorded = recorded_in(file)
     request = recorded.request
     assert recorded == Recorded(request, ORIGIN)
     if settings.init is not None:
@@ -134,7 +134,7 @@ def test_a_file_asks_for_the_same_picture(settings: Settings, kind: str) -> None
 def test_so_does_the_webuis_text_as_far_as_it_can(settings: Settings) -> None:
     """Its numbers have six digits, and it knows no spacings, tiling or picture that was given."""
     parameters = parse_parameters(format_parameters(settings, ORIGIN))
-    recorded = request_from_parameters(parameters, "a")
+    recorded = recorded_in_parameters(parameters, "a")
     (again,) = settle(recorded.request, MANIFEST)
     assert _as_far(again, settings) == _as_far(settings, settings)
     assert recorded.init == _unnamed(settings.init)
