@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from engines.bundle import open_bundle
 from engines.errors import BundleError
 from engines.manifest import FileEntry, write_manifest
 from engines.plan_sets import find_plans, open_plans
+from tests.convert.plans import held_build
 
 pytest.importorskip("tensorrt_rtx")
 
 RTX = ("--backend", "tensorrt-rtx")
 QUICK = (*RTX, "--target", "sm89", "--size", "64x64")
 PROGRAM = (sys.executable, "-m", "convert")
+PATIENCE = 600
+"""Seconds in which a plan is built on any machine."""
 
 
 @pytest.fixture
@@ -132,11 +136,17 @@ def _accept(bundle: Path, file: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_build_leaves_nothing(bundle: Path, number: signal.Signals) -> None:
-    process = subprocess.Popen([*PROGRAM, "build", str(bundle), *QUICK, "-q"])
+    command = (sys.executable, "-m", held_build.__name__, "build", str(bundle), *QUICK, "-q")
     engines = bundle / layout.ENGINES_DIRECTORY
-    _wait(lambda: any(engines.glob(".*.partial-*/unet.plan")))
-    process.send_signal(number)
-    assert process.wait(20) == (-number if number == signal.SIGKILL else 128 + number)
+    held = str(held_build.held_file(Path(".*.partial-*") / layout.plan_file("unet")))
+    with subprocess.Popen(command) as process:
+        try:
+            _wait(lambda: process.poll() is not None or any(engines.glob(held)))
+            process.send_signal(number)
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+    assert status == (-number if number == signal.SIGKILL else 128 + number)
     assert find_plans(open_bundle(bundle)) == []
     if number == signal.SIGKILL:
         assert main(["build", str(bundle), *QUICK, "-q"]) == 0
@@ -157,8 +167,8 @@ def _writes_under(bundle: Path) -> bool:
     return False
 
 
-def _wait(condition: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def _wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
