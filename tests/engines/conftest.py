@@ -7,7 +7,14 @@ import pytest
 from engines import layout
 from engines.bundle import Bundle, open_bundle
 from engines.identity import sha256_file
-from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, write_manifest
+from engines.manifest import (
+    ComponentSpec,
+    FileEntry,
+    Latents,
+    Manifest,
+    TensorSpec,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -19,7 +26,8 @@ def bundle(tmp_path: Path) -> Bundle:
         path = tmp_path / "a bundle" / name
         path.write_bytes(content)
         files[name] = FileEntry(len(content), sha256_file(path))
-    unet = ComponentSpec("unet/model.onnx", "float16", inputs=(), outputs=())
+    sample = TensorSpec("sample", "float16", ("batch", 4, "height", "width"))
+    unet = ComponentSpec("unet/model.onnx", "float16", inputs=(sample,), outputs=())
     manifest = Manifest(
         "tiny", "0" * 64, {}, Latents(4, 8, 0.18215), components={"unet": unet}, files=files
     )

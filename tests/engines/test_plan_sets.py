@@ -11,19 +11,17 @@ from engines.errors import BundleError
 from engines.identity import sha256_file
 from engines.manifest import FileEntry, write_manifest
 from engines.plan_sets import find_plans, open_plans
-from engines.plans import (
-    build_command,
-)
-from tests.engines.plan_files import ARGUMENTS, RTX, add_plan_set
+from engines.plans import TENSORRT_RTX, build_command
+from tests.engines.plan_files import ARGUMENTS, add_plan_set
 
 
 def test_none_for_this_gpu(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="no plans of tensorrt-rtx for sm120; there: none at all"):
-        open_plans(bundle, RTX, "sm120")
+        open_plans(bundle, TENSORRT_RTX, "sm120")
     add_plan_set(bundle, "sm86", "sm89")
     command = f"convert build '{bundle.path}' --backend tensorrt-rtx --target sm120"
     with pytest.raises(BundleError, match="there: tensorrt-rtx-sm86-sm89") as error:
-        open_plans(bundle, RTX, "sm120")
+        open_plans(bundle, TENSORRT_RTX, "sm120")
     assert str(error.value).endswith(f"Run: {command}")
     with pytest.raises(BundleError, match="no plans of tensorrt for sm89"):
         open_plans(bundle, "tensorrt", "sm89")
@@ -38,7 +36,7 @@ def test_another_graph_makes_plans_stale(bundle: Bundle) -> None:
     changed = open_bundle(bundle.path)
     assert not find_plans(bundle)[0].fault
     with pytest.raises(BundleError, match="from another graph than the bundle's unet") as error:
-        open_plans(changed, RTX, "sm89")
+        open_plans(changed, TENSORRT_RTX, "sm89")
     assert str(error.value).endswith(f"Run: {build_command(bundle.path, ARGUMENTS)}")
     (found,) = find_plans(changed)
     assert (found.path, found.content) == (directory, content)
@@ -55,31 +53,31 @@ def test_another_file_of_the_bundle_does_not(bundle: Bundle) -> None:
     ("damage", "fault"),
     [
         (lambda path: path.unlink(), r"unet\.plan is missing"),
-        (lambda path: path.write_bytes(b"a pl"), r"unet\.plan has 4 bytes instead of 6"),
+        (lambda path: path.write_bytes(b"plan"), r"unet\.plan has 4 bytes instead of 12"),
     ],
 )
 def test_damaged_plans(bundle: Bundle, damage: Any, fault: str) -> None:
     _, directory = add_plan_set(bundle, "sm89")
     damage(directory / "unet.plan")
     with pytest.raises(BundleError, match=fault):
-        open_plans(bundle, RTX, "sm89")
+        open_plans(bundle, TENSORRT_RTX, "sm89")
 
 
 def test_a_component_without_a_plan(bundle: Bundle) -> None:
     add_plan_set(bundle, "sm89", components={})
     with pytest.raises(BundleError, match="there is no plan of unet"):
-        open_plans(bundle, RTX, "sm89")
+        open_plans(bundle, TENSORRT_RTX, "sm89")
 
 
 def test_of_several_sets_a_usable_one_and_then_the_most_particular_is_taken(
     bundle: Bundle,
 ) -> None:
     _, wide = add_plan_set(bundle, "sm75", "sm86", "sm89")
-    assert open_plans(bundle, RTX, "sm89").path == wide
+    assert open_plans(bundle, TENSORRT_RTX, "sm89").path == wide
     _, narrow = add_plan_set(bundle, "sm89")
-    assert open_plans(bundle, RTX, "sm89").path == narrow
+    assert open_plans(bundle, TENSORRT_RTX, "sm89").path == narrow
     (narrow / "unet.plan").unlink()
-    assert open_plans(bundle, RTX, "sm89").path == wide
+    assert open_plans(bundle, TENSORRT_RTX, "sm89").path == wide
 
 
 def test_what_is_not_a_set_of_plans(bundle: Bundle) -> None:

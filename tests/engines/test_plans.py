@@ -11,19 +11,20 @@ from engines.bundle import Bundle
 from engines.errors import BundleError
 from engines.plan_sets import find_plans, open_plans
 from engines.plans import (
+    TENSORRT_RTX,
     ShapeRange,
     capability,
     read_plans,
     target_name,
 )
-from tests.engines.plan_files import RTX, add_plan_set
+from tests.engines.plan_files import add_plan_set
 
 
 def test_round_trip(bundle: Bundle) -> None:
     content, directory = add_plan_set(bundle, "sm86", "sm89")
     assert directory.name == "tensorrt-rtx-sm86-sm89"
     assert read_plans(directory / layout.PLANS_FILE) == content
-    opened = open_plans(bundle, RTX, "sm89")
+    opened = open_plans(bundle, TENSORRT_RTX, "sm89")
     assert opened.content == content
     assert opened.file("unet") == directory / "unet.plan"
     with pytest.raises(BundleError, match="no plan of vae_decoder"):
@@ -77,7 +78,7 @@ def test_a_wrong_field_is_named(bundle: Bundle, change: Any, fault: str) -> None
     (found,) = find_plans(bundle)
     assert found.content is None
     with pytest.raises(BundleError, match="no plans of tensorrt-rtx for sm89"):
-        open_plans(bundle, RTX, "sm89")
+        open_plans(bundle, TENSORRT_RTX, "sm89")
 
 
 def test_a_range_of_shapes() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from engines.errors import SettingError
 from runtime.philox import PhiloxNoise
 from runtime.request import Request, Settings, settle
-from runtime.seeds import MAX_SEED, NoiseSettings, SeedNoise, lay_over, slerp
+from runtime.seeds import MAX_SEED, SOURCES, NoiseSettings, SeedNoise, lay_over, slerp
 from tests.runtime.stand_ins import MANIFEST
 
 SHAPE = (4, 6, 9)
@@ -40,6 +41,22 @@ def test_the_source_is_chosen() -> None:
     noise, stream = _noise(source="nv"), PhiloxNoise(3)
     np.testing.assert_array_equal(noise.start(SHAPE), stream.draw(SHAPE))
     np.testing.assert_array_equal(noise.draw(SHAPE), stream.draw(SHAPE))
+
+
+@pytest.mark.parametrize(("source", "most"), [("cpu", 40_000), ("nv", 8_000)])
+def test_streams_are_drawn_in_place(source: str, most: int) -> None:
+    """Without arrays of the noise's size; numpy returns the words for `cpu`, a block at a time."""
+    stream, other = SOURCES[source](3), SOURCES[source](3)
+    out = np.empty((4, 128, 128), np.float32)
+    stream.draw_into(out)
+    np.testing.assert_array_equal(out, other.draw(out.shape))
+    tracemalloc.start()
+    try:
+        stream.draw_into(out)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(out, other.draw(out.shape))
 
 
 def test_the_encoder_draws_from_the_stream_as_in_diffusers() -> None:

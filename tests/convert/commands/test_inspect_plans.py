@@ -9,23 +9,24 @@ import pytest
 from convert.__main__ import main
 from engines import layout
 from engines.bundle import Bundle
-from tests.convert.plans.bundles import write_bundle, write_plan_set
+from tests.convert.plans.bundles import write_bundle
+from tests.engines.plan_files import VERSION, add_plan_set
 
-VERSION = {"tensorrt-rtx": "1.2.3.4"}
+INSTALLED = {"tensorrt-rtx": VERSION}
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """A bundle with a set of plans."""
     bundle = write_bundle(tmp_path / "bundle")
-    write_plan_set(bundle, "sm86", "sm89")
+    add_plan_set(bundle, "sm86", "sm89")
     return bundle
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The version that the plans were built with is the one that is installed."""
-    monkeypatch.setattr("convert.commands.inspect_plans.tool_versions", lambda _: VERSION)
+    monkeypatch.setattr("convert.commands.inspect_plans.tool_versions", lambda _: INSTALLED)
 
 
 def _inspect(path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
@@ -40,7 +41,7 @@ def test_a_set(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert value["plans"] == json.loads((directory / layout.PLANS_FILE).read_text())
     assert main(["inspect", str(directory)]) == 0
     text = capsys.readouterr().out
-    assert "plans of tensorrt-rtx 1.2.3.4 for sm86, sm89 on linux-x86_64" in text
+    assert f"plans of tensorrt-rtx {VERSION} for sm86, sm89 on linux-x86_64" in text
     assert "convert build BUNDLE --backend tensorrt-rtx --target sm86,sm89" in text
     assert "input_ids 1x4..8x4" in text
     assert "up to date" in text
@@ -76,7 +77,7 @@ def test_what_makes_them_stale(
     for path in (directory, directory / "text_encoder.plan"):
         assert _inspect(path, capsys)["stale"] == [
             "unet.plan has another content than was written",
-            "it was built with tensorrt-rtx 1.2.3.4, here is 1.3.0.0",
+            f"it was built with tensorrt-rtx {VERSION}, here is 1.3.0.0",
             "vae_decoder.plan was built from another graph than the bundle's vae_decoder",
         ]
 

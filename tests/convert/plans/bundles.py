@@ -15,7 +15,6 @@ from engines.manifest import (
     TensorSpec,
     write_manifest,
 )
-from engines.plans import TENSORRT_RTX, Plan, PlanSet, ShapeRange, graph_identity, write_plans
 
 _CHANNELS = {layout.SAMPLE: 4, layout.LATENT_SAMPLE: 4, layout.ENCODER_HIDDEN_STATES: 768}
 _DTYPES = {layout.INPUT_IDS: "int64", layout.TIMESTEP: "float32"}
@@ -65,36 +64,3 @@ def _component(name: str, fixed: Mapping[str, int]) -> ComponentSpec:
         for tensor, axes in layout.COMPONENTS[name].inputs.items()
     )
     return ComponentSpec(layout.graph_file(name), "float16", inputs, outputs=())
-
-
-def write_plan_set(bundle: Bundle, *targets: str) -> PlanSet:
-    """A set of plans of the bundle, as `convert build` would leave it, but with nothing in it."""
-    directory = bundle.path / layout.engine_directory(TENSORRT_RTX, targets)
-    directory.mkdir(parents=True)
-    plans = {}
-    for name, spec in bundle.manifest.components.items():
-        file = directory / layout.plan_file(name)
-        file.write_bytes(b"plan of " + name.encode())
-        shapes = {tensor.name: ShapeRange((1, 4), (2, 4), (8, 4)) for tensor in spec.inputs}
-        plans[name] = Plan(
-            file=file.name,
-            size=file.stat().st_size,
-            sha256=sha256_file(file),
-            graph_identity=graph_identity(bundle.manifest, name),
-            stripped=False,
-            profiles=(shapes,),
-        )
-    content = PlanSet(
-        backend=TENSORRT_RTX,
-        targets=targets,
-        library_version="1.2.3.4",
-        system="linux-x86_64",
-        gpu="",
-        hardware_compatibility="none",
-        identity="ab" * 32,
-        options={},
-        arguments=("--backend", TENSORRT_RTX, "--target", ",".join(targets)),
-        components=plans,
-    )
-    write_plans(content, directory / layout.PLANS_FILE)
-    return content

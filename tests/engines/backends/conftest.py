@@ -1,4 +1,4 @@
-"""What tests of backends share: a cache of their own, a stand-in GPU, a bundle of two nodes."""
+"""What tests of backends share: a cache of their own, a stand-in GPU, tiny bundles."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 from engines.bundle import Bundle
 from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, TensorSpec
 from tests.engines.backends.stand_in_plans import StandInMachine
+from tests.engines.backends.tiny_bundle import tiny_bundle
 
 SHAPE: tuple[int | str, ...] = ("batch", 3)
 
@@ -29,6 +30,12 @@ def machine() -> StandInMachine:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
+    """A bundle whose UNet has a UNet's tensors."""
+    return tiny_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def two_nodes(tmp_path: Path) -> Bundle:
     """A bundle whose UNet computes relu(sample + bias)."""
     sample, bias, out = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, list(SHAPE))

@@ -14,9 +14,9 @@ from engines.errors import BackendError, OutOfMemoryError
 
 
 @pytest.mark.parametrize("backend", [CpuBackend(), OpenVinoBackend()], ids=lambda b: b.name)
-def test_runs_with_bound_inputs_and_changing_batch(bundle: Bundle, backend: Backend) -> None:
-    assert backend.unavailable(bundle) is None
-    with backend.open_session(bundle, "unet") as session:
+def test_runs_with_bound_inputs_and_changing_batch(two_nodes: Bundle, backend: Backend) -> None:
+    assert backend.unavailable(two_nodes) is None
+    with backend.open_session(two_nodes, "unet") as session:
         for batch in (1, 3):
             bias = np.full((batch, 3), -1.0, np.float32)
             first = np.arange(batch * 3, dtype=np.float32).reshape(batch, 3)
@@ -28,29 +28,29 @@ def test_runs_with_bound_inputs_and_changing_batch(bundle: Bundle, backend: Back
 
 
 @pytest.mark.parametrize("backend", [CpuBackend(), OpenVinoBackend()], ids=lambda b: b.name)
-def test_a_damaged_graph_is_the_users_error(bundle: Bundle, backend: Backend) -> None:
-    bundle.graph("unet").write_bytes(b"not a graph")
+def test_a_damaged_graph_is_the_users_error(two_nodes: Bundle, backend: Backend) -> None:
+    two_nodes.graph("unet").write_bytes(b"not a graph")
     with pytest.raises(BackendError, match=r"ONNX Runtime cannot load .*unet/model\.onnx"):
-        run_zeros(bundle, backend)
+        run_zeros(two_nodes, backend)
 
 
-def test_no_node_falls_back_from_openvino(bundle: Bundle) -> None:
+def test_no_node_falls_back_from_openvino(two_nodes: Bundle) -> None:
     """A graph with an operator that only the CPU provider knows loads there, and only there."""
-    path = bundle.graph("unet")
+    path = two_nodes.graph("unet")
     model = onnx.load(path)
     model.graph.node[1].CopyFrom(
         helper.make_node("Binarizer", ["sum"], ["out_sample"], domain="ai.onnx.ml", threshold=0.0)
     )
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
     onnx.save(model, path)
-    CpuBackend().open_session(bundle, "unet").close()
+    CpuBackend().open_session(two_nodes, "unet").close()
     with pytest.raises(BackendError, match="cannot load"):
-        run_zeros(bundle, OpenVinoBackend())
+        run_zeros(two_nodes, OpenVinoBackend())
 
 
-def test_too_little_memory_is_told_from_other_failures(bundle: Bundle) -> None:
+def test_too_little_memory_is_told_from_other_failures(two_nodes: Bundle) -> None:
     """A node that asks for 48 TB."""
-    path = bundle.graph("unet")
+    path = two_nodes.graph("unet")
     model = onnx.load(path)
     shape = helper.make_tensor("shape", TensorProto.INT64, [3], [2**42, 1, 3])
     model.graph.node.insert(1, helper.make_node("Constant", [], ["shape"], value=shape))
@@ -58,7 +58,7 @@ def test_too_little_memory_is_told_from_other_failures(bundle: Bundle) -> None:
     model.graph.node[3].input[0] = "many"
     onnx.save(model, path)
     with pytest.raises(OutOfMemoryError):
-        run_zeros(bundle, CpuBackend())
+        run_zeros(two_nodes, CpuBackend())
 
 
 @pytest.mark.parametrize("backend", [CpuBackend(), OpenVinoBackend()], ids=lambda b: b.name)
@@ -74,7 +74,7 @@ def test_too_little_memory_is_told_from_other_failures(bundle: Bundle) -> None:
     ],
 )
 def test_a_graph_that_memory_is_too_short_to_compile(
-    bundle: Bundle,
+    two_nodes: Bundle,
     backend: Backend,
     error: Exception,
     kind: type[BackendError],
@@ -91,9 +91,9 @@ def test_a_graph_that_memory_is_too_short_to_compile(
     with monkeypatch.context() as patch:
         patch.setattr(onnxruntime, "InferenceSession", refuse)
         with pytest.raises(BackendError, match="ONNX Runtime cannot load") as refusal:
-            run_zeros(bundle, backend)
+            run_zeros(two_nodes, backend)
     assert type(refusal.value) is kind
-    run_zeros(bundle, backend)
+    run_zeros(two_nodes, backend)
 
 
 def run_zeros(bundle: Bundle, backend: Backend) -> None:

@@ -41,10 +41,10 @@ def _expected(feeds: dict[str, Array]) -> Array:
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_only_what_changed_is_uploaded(
-    install: InstallRuntime, bundle: Bundle, *, graph: bool
+    install: InstallRuntime, two_nodes: Bundle, *, graph: bool
 ) -> None:
     runtime = install()
-    with CudaBackend(graph=graph).open_session(bundle, "unet") as session:
+    with CudaBackend(graph=graph).open_session(two_nodes, "unet") as session:
         feeds = _feeds(2)
         np.testing.assert_array_equal(session.run(feeds)["out_sample"], _expected(feeds))
         for value in (3.0, -2.0, 5.0):
@@ -55,9 +55,11 @@ def test_only_what_changed_is_uploaded(
     assert runtime.providers == [(cuda.PROVIDER, {"enable_cuda_graph": str(int(graph))})]
 
 
-def test_each_shape_is_recorded_once_and_replayed(install: InstallRuntime, bundle: Bundle) -> None:
+def test_each_shape_is_recorded_once_and_replayed(
+    install: InstallRuntime, two_nodes: Bundle
+) -> None:
     runtime = install()
-    with CudaBackend(graph=True).open_session(bundle, "unet") as session:
+    with CudaBackend(graph=True).open_session(two_nodes, "unet") as session:
         for batch in (1, 2, 1, 2, 2):
             feeds = _feeds(batch, batch + 1.0)
             out = session.run(feeds)["out_sample"]
@@ -67,11 +69,11 @@ def test_each_shape_is_recorded_once_and_replayed(install: InstallRuntime, bundl
 
 
 def test_an_input_fed_under_another_shape_is_not_stale(
-    install: InstallRuntime, bundle: Bundle
+    install: InstallRuntime, two_nodes: Bundle
 ) -> None:
     """Back at a recorded shape, an input that did not change keeps what was fed last."""
     install()
-    with CudaBackend(graph=True).open_session(bundle, "unet") as session:
+    with CudaBackend(graph=True).open_session(two_nodes, "unet") as session:
         for batch, value in ((1, 1.0), (2, 1.0), (1, 7.0)):
             feeds = _feeds(batch, value)
             session.run(feeds)
@@ -81,11 +83,11 @@ def test_an_input_fed_under_another_shape_is_not_stale(
 
 
 def test_shapes_beyond_the_most_run_without_being_recorded(
-    install: InstallRuntime, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    install: InstallRuntime, two_nodes: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort_device, "MOST_GRAPHS", 2)
     runtime = install()
-    with CudaBackend(graph=True).open_session(bundle, "unet") as session:
+    with CudaBackend(graph=True).open_session(two_nodes, "unet") as session:
         for batch in (1, 2, 3, 4, 3):
             feeds = _feeds(batch)
             out = session.run(feeds)["out_sample"]
@@ -94,34 +96,36 @@ def test_shapes_beyond_the_most_run_without_being_recorded(
 
 
 def test_another_provider_than_the_one_asked_for_is_an_error(
-    install: InstallRuntime, bundle: Bundle
+    install: InstallRuntime, two_nodes: Bundle
 ) -> None:
     """What a real onnxruntime-gpu does without CUDA's libraries: it logs, and takes the CPU."""
     install(active="CPUExecutionProvider")
     with pytest.raises(BackendError, match="on CPUExecutionProvider instead of CUDAExecutionProv"):
-        CudaBackend().open_session(bundle, "unet")
+        CudaBackend().open_session(two_nodes, "unet")
 
 
-def test_work_that_is_left_to_the_cpu_is_an_error(install: InstallRuntime, bundle: Bundle) -> None:
+def test_work_that_is_left_to_the_cpu_is_an_error(
+    install: InstallRuntime, two_nodes: Bundle
+) -> None:
     install(on_cpu=("Shape", "Concat", "LayerNormalization"))
     with pytest.raises(BackendError, match=r"the CPU, which would be slow: LayerNormalization\. I"):
-        CudaBackend().open_session(bundle, "unet")
+        CudaBackend().open_session(two_nodes, "unet")
 
 
-def test_shapes_may_be_computed_on_the_cpu(install: InstallRuntime, bundle: Bundle) -> None:
+def test_shapes_may_be_computed_on_the_cpu(install: InstallRuntime, two_nodes: Bundle) -> None:
     runtime = install(on_cpu=("Shape", "Gather", "Concat"))
-    CudaBackend().open_session(bundle, "unet").close()
+    CudaBackend().open_session(two_nodes, "unet").close()
     assert runtime.strict == ""
 
 
-def test_a_plugin_may_leave_nothing_to_the_cpu(install: InstallRuntime, bundle: Bundle) -> None:
+def test_a_plugin_may_leave_nothing_to_the_cpu(install: InstallRuntime, two_nodes: Bundle) -> None:
     runtime = install("SomePlugin", ("Shape",))
-    OrtDeviceSession(bundle, "unet", GpuProvider("SomePlugin", lambda options: None)).close()
+    OrtDeviceSession(two_nodes, "unet", GpuProvider("SomePlugin", lambda options: None)).close()
     assert runtime.strict == "1"
 
 
 def test_a_failure_on_the_gpu_is_the_users_error(
-    install: InstallRuntime, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    install: InstallRuntime, two_nodes: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install()
 
@@ -130,7 +134,7 @@ def test_a_failure_on_the_gpu_is_the_users_error(
 
     monkeypatch.setattr(ort_device._Call, "run", fail)
     with (
-        CudaBackend().open_session(bundle, "unet") as session,
+        CudaBackend().open_session(two_nodes, "unet") as session,
         pytest.raises(OutOfMemoryError, match="running on the GPU: CUDA failure 2: out of memory"),
     ):
         session.run(_feeds(1))

@@ -19,18 +19,11 @@ from engines.bundle import Bundle
 from engines.cuda_driver import Driver, Gpu
 from engines.errors import BackendError, OutOfMemoryError
 from engines.plan_sets import open_plans
-from engines.plans import system_name
+from engines.plans import PLAN_BACKENDS, system_name
 from tests.engines.backends.stand_in_cuda import Status
 from tests.engines.backends.stand_in_plans import ANY_SIZE, DRIVER, StandInMachine, add_plans
 from tests.engines.backends.stand_in_tensorrt import working_size
 from tests.engines.backends.tiny_bundle import SPEC, expected, feeds, tiny_bundle
-
-NAMES = ["tensorrt", "tensorrt-rtx"]
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return tiny_bundle(tmp_path / "bundle")
 
 
 def _reason(machine: StandInMachine, bundle: Bundle, name: str = "tensorrt") -> str:
@@ -43,7 +36,7 @@ def _reason(machine: StandInMachine, bundle: Bundle, name: str = "tensorrt") -> 
     return reason
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLAN_BACKENDS)
 def test_nothing_is_in_the_way(machine: StandInMachine, bundle: Bundle, name: str) -> None:
     add_plans(bundle, name)
     backend = machine.backend(name)
@@ -82,7 +75,7 @@ def test_cuda_does_not_start(machine: StandInMachine, bundle: Bundle) -> None:
     assert "CUDA failed counting GPUs" in _reason(machine, bundle)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLAN_BACKENDS)
 def test_packages_are_missing(bundle: Bundle, name: str) -> None:
     def missing(*_: object) -> Any:
         raise ModuleNotFoundError("No module named x")
@@ -229,7 +222,7 @@ def test_the_real_library_refuses_a_damaged_plan(machine: StandInMachine, bundle
     assert machine.cuda.left_over() == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLAN_BACKENDS)
 def test_stripped_plans_get_their_weights_from_the_bundle(
     machine: StandInMachine, bundle: Bundle, name: str
 ) -> None:
@@ -339,7 +332,7 @@ def test_limits_are_the_profiles(machine: StandInMachine, bundle: Bundle) -> Non
 def test_auto_takes_plans_before_anything_else(
     machine: StandInMachine, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in NAMES:
+    for name in PLAN_BACKENDS:
         module = f"engines.backends.{name.replace('-', '_')}"
         monkeypatch.setattr(f"{module}.BACKEND", machine.backend(name))
     add_plans(bundle, "tensorrt-rtx")
@@ -350,7 +343,7 @@ def test_auto_takes_plans_before_anything_else(
     assert backends.choose_backend("auto", bundle).backend.name == "tensorrt"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PLAN_BACKENDS)
 def test_the_registered_backends_are_here_without_their_libraries(name: str) -> None:
     """Importing them imports neither CUDA nor TensorRT."""
     assert name in backends.backend_names()

@@ -1,11 +1,10 @@
 """CUDA graphs of TensorRT sessions on a stand-in GPU: what is recorded, and when it is not."""
 
-from pathlib import Path
-
 import pytest
 
 from engines import layout
 from engines.bundle import Bundle
+from engines.plans import PLAN_BACKENDS
 from tests.engines.backends.stand_in_cuda import Status
 from tests.engines.backends.stand_in_plans import (
     StandInMachine,
@@ -13,14 +12,7 @@ from tests.engines.backends.stand_in_plans import (
     open_unet,
     run_and_compare,
 )
-from tests.engines.backends.tiny_bundle import feeds, tiny_bundle
-
-BACKENDS = ["tensorrt", "tensorrt-rtx"]
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return tiny_bundle(tmp_path / "bundle")
+from tests.engines.backends.tiny_bundle import feeds
 
 
 def test_a_graph_is_recorded_for_each_set_of_shapes(
@@ -61,7 +53,7 @@ def test_tensorrt_for_rtx_records_its_own(bundle: Bundle, machine: StandInMachin
     assert machine.modules["tensorrt_rtx"].graph_strategies == ["WHOLE_GRAPH_CAPTURE"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", PLAN_BACKENDS)
 def test_graphs_can_be_left_out(bundle: Bundle, machine: StandInMachine, backend: str) -> None:
     add_plans(bundle, backend)
     with machine.backend(backend, graphs=False).open_session(bundle, layout.UNET) as session:

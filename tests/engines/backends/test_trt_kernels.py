@@ -14,12 +14,7 @@ from tests.engines.backends.stand_in_plans import (
     open_unet,
     run_and_compare,
 )
-from tests.engines.backends.tiny_bundle import feeds, tiny_bundle
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return tiny_bundle(tmp_path / "bundle")
+from tests.engines.backends.tiny_bundle import feeds
 
 
 def test_compiled_kernels_are_kept(bundle: Bundle, machine: StandInMachine, cache: Path) -> None:

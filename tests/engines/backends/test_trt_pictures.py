@@ -25,6 +25,7 @@ from engines.backends.trt_machine import Machine
 from engines.backends.trt_memory import Block, DeviceBlock, TensorMemory
 from engines.backends.trt_session import TrtSession
 from engines.bundle import Bundle, open_bundle
+from engines.plans import PLAN_BACKENDS
 from runtime.__main__ import main
 from runtime.pipeline import Pipeline
 from runtime.request import Request
@@ -50,7 +51,7 @@ def bundle(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundl
     path = tmp_path_factory.mktemp("plans") / "demo"
     shutil.copytree(demo_bundle, path)
     bundle = open_bundle(path)
-    for backend in ("tensorrt", "tensorrt-rtx"):
+    for backend in PLAN_BACKENDS:
         add_plans(bundle, backend, NARROW, ANY_SIZE)
     return bundle
 
@@ -67,7 +68,7 @@ def expected(bundle: Bundle) -> list[Any]:
     return _pictures(bundle, choose_backend("cpu", bundle))
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("name", PLAN_BACKENDS)
 def test_pictures_are_the_cpu_backends(bundle: Bundle, expected: list[Any], name: str) -> None:
     machine = StandInMachine()
     found = _pictures(bundle, Choice(machine.backend(name), "asked for"))

@@ -5,7 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from engines import layout
 from engines.bundle import Bundle
 from engines.errors import BackendError, InternalError, OutOfMemoryError, SettingError
+from engines.plans import PLAN_BACKENDS
 from tests.engines.backends.stand_in_cuda import StandInCuda, Status
 from tests.engines.backends.stand_in_plans import (
     ANY_SIZE,
@@ -25,17 +25,10 @@ from tests.engines.backends.stand_in_plans import (
     run_and_compare,
 )
 from tests.engines.backends.stand_in_tensorrt import working_size
-from tests.engines.backends.tiny_bundle import expected, feeds, tiny_bundle
-
-BACKENDS = ["tensorrt", "tensorrt-rtx"]
+from tests.engines.backends.tiny_bundle import expected, feeds
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return tiny_bundle(tmp_path / "bundle")
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", PLAN_BACKENDS)
 def test_shapes_come_and_go(bundle: Bundle, machine: StandInMachine, backend: str) -> None:
     shapes = [(2, 16, 16, 77), (1, 8, 32, 154), (2, 16, 16, 77), (8, 32, 32, 308), (1, 8, 32, 154)]
     with open_unet(machine, bundle, backend) as session:
@@ -45,7 +38,7 @@ def test_shapes_come_and_go(bundle: Bundle, machine: StandInMachine, backend: st
     assert machine.cuda.left_over() == []
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", PLAN_BACKENDS)
 def test_only_what_changed_crosses_the_bus(
     bundle: Bundle, machine: StandInMachine, backend: str
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from engines.bundle import open_bundle
 from engines.manifest import Parity, PictureParity, TensorSpec
 from runtime.__main__ import main
-from tests.convert.plans.bundles import write_plan_set
+from tests.engines.plan_files import add_plan_set
 from tests.runtime.stand_ins import MANIFEST, write_bundle
 
 MANIFEST_WITH_FIGURES = dataclasses.replace(
@@ -87,8 +87,8 @@ def test_the_same_as_json(bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_it_lists_tensorrt_plans(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--bundle", str(bundle)]) == 0
     assert "TensorRT plans" not in capsys.readouterr().out
-    write_plan_set(open_bundle(bundle), "sm86", "sm89")
-    damaged = write_plan_set(open_bundle(bundle), "sm120")
+    add_plan_set(open_bundle(bundle), "sm86", "sm89")
+    damaged, _ = add_plan_set(open_bundle(bundle), "sm120")
     (bundle / "engines" / "tensorrt-rtx-sm120" / "unet.plan").write_bytes(b"")
     (bundle / "engines" / "other").mkdir()
     assert main(["info", "--bundle", str(bundle)]) == 0
