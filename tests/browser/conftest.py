@@ -19,8 +19,9 @@ from runtime.server.app import create_app
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 from tests.browser.page import Page
-from tests.runtime.server.stub import PATIENCE, Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
 from tests.runtime.stand_ins import open_stand_in
+from tests.waiting import PATIENCE, wait_until
 
 MISSING = (
     "needs Chromium: `apt-get install chromium chromium-driver`, or CHROMIUM and CHROMEDRIVER "

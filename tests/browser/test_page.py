@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.page import Page, at_a_desk
 from tests.runtime.server.stub import Stub
+from tests.waiting import PATIENCE
 
 NAME_OF_FOCUS = """
 const focused = document.activeElement;
@@ -24,7 +25,7 @@ def test_progress_a_preview_and_giving_up(page: Page, stub: Stub, served: str) -
     Image.new("RGB", (8, 8), "teal").save(shown, "JPEG")
     with stub.backend.held() as waiting:
         page.generate()
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         (job,) = stub.service.jobs.unfinished()
         job.add_rows(2, shown.getvalue())
         page.wait(lambda: "Step 2 of 4" in page.find(".state").text)

@@ -11,6 +11,7 @@ from engines.bundle import Bundle
 from tests.browser.conftest import listening
 from tests.browser.page import Page, at_a_desk
 from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE
 
 KEY = "wonderland"
 FULL = "1 pictures are waiting and 1 is the most"
@@ -116,7 +117,7 @@ def test_a_full_queue_says_when_to_come_back(page: Page, stand_in_bundle: Bundle
         page.wait(lambda: page.find("#request").is_displayed())
         with stub.backend.held() as waiting:
             page.generate()
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             page.press("Generate")
             page.wait(lambda: len(page.all("#gallery li")) == 2)
             page.press("Generate")
@@ -136,7 +137,7 @@ def test_a_server_that_is_gone_is_waited_for(page: Page, stub: Stub, *, forgotte
         page.wait(lambda: page.find("#request").is_displayed())
         with stub.backend.held() as waiting:
             page.generate()
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             page.set_online(online=False)
             try:
                 line.cut()

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from convert.tensor_writer import write_tensor_file
 from convert.tensors import open_tensor_file
 from engines.errors import InputError, InternalError
+from tests.waiting import PATIENCE
 
 TENSOR = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
 
@@ -98,11 +100,13 @@ def test_more_than_may_wait_is_written_in_order(tmp_path: Path) -> None:
 
 def test_what_several_threads_make_is_written_in_order(tmp_path: Path) -> None:
     made: list[str] = []
+    later = threading.Event()
 
     def produce(name: str) -> bytes:
         if name == "t0":
-            time.sleep(0.2)
+            assert later.wait(PATIENCE)
         made.append(name)
+        later.set()
         return name.encode()
 
     layout = {f"t{i}": ("U8", (2,)) for i in range(10)}
@@ -120,7 +124,8 @@ def test_a_fault_of_a_thread_is_raised_and_ends_the_others(tmp_path: Path) -> No
         made.append(name)
         if name == "t003":
             raise InputError("no")
-        time.sleep(0.01)
+        if name > "t003":
+            time.sleep(0.1)
         return b"1"
 
     layout = {f"t{i:03}": ("U8", (1,)) for i in range(1000)}

@@ -17,6 +17,7 @@ from runtime.pipeline import Pipeline
 from runtime.request import Request
 from runtime.slot import Slot
 from tests.runtime.stand_ins import ROOT, StandInBackend, open_stand_in
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_closing_waits_for_the_row_of_another_thread(
 
     def held(**feeds: Array) -> Mapping[str, Array]:
         called.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         assert not unet.closed
         return predict(**feeds)
 
@@ -66,14 +67,15 @@ def test_closing_waits_for_the_row_of_another_thread(
     making = threading.Thread(target=make)
     closing = threading.Thread(target=pipeline.close)
     making.start()
-    assert called.wait(10)
+    assert called.wait(PATIENCE)
     closing.start()
+    wait_until(lambda: pipeline._life._ended)
     closing.join(0.05)
     assert closing.is_alive()
     assert not unet.closed
     go_on.set()
-    making.join(10)
-    closing.join(10)
+    making.join(PATIENCE)
+    closing.join(PATIENCE)
     assert all(session.closed for session in backend.sessions.values())
     (error,) = errors
     assert "closed" in str(error)

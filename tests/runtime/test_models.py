@@ -19,6 +19,7 @@ from runtime.pipeline import Pipeline
 from runtime.request import Request
 from runtime.stopwatch import Stopwatch, TimedBackend
 from tests.runtime.stand_ins import StandInBackend, StandInSession, open_stand_in
+from tests.waiting import PATIENCE
 
 LATENTS = 8
 """The stand-in's pictures are 64 by 64 by default."""
@@ -54,7 +55,7 @@ class CompilingBackend:
             if component == self.fails:
                 raise BackendError("no memory left")
             # Only where the text encoder is opened meanwhile does a compilation end.
-            assert self.text_opened.wait(10)
+            assert self.text_opened.wait(PATIENCE)
             self.compiled.append((component, dict(sizes)))
             self.threads.add(threading.current_thread().name)
             return StandInSession(component)

@@ -29,6 +29,7 @@ from tests.runtime.fake_unet import (
     run_alone,
     slot,
 )
+from tests.waiting import PATIENCE
 
 SHAPE = (4, 128, 128)
 STEPS = 8
@@ -118,7 +119,7 @@ def test_noise_is_drawn_while_the_unet_runs() -> None:
     met: list[bool] = []
 
     def wait() -> None:
-        met.append(noise.drawn.wait(10 if table.draws_noise[len(met)] else 0))
+        met.append(noise.drawn.wait(PATIENCE if table.draws_noise[len(met)] else 0))
         noise.drawn.clear()
 
     text = constant(table, [embeddings(0)], None)

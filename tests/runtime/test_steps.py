@@ -18,6 +18,7 @@ from runtime.steps import Cancelled, Step
 from tests.runtime.fake_unet import embeddings as text
 from tests.runtime.fake_unet import predict, slot
 from tests.runtime.stand_ins import MANIFEST, StandInBackend, write_bundle
+from tests.waiting import PATIENCE
 
 FACTORS = ((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5), (0.0, 0.0, 0.0), (0.2, 0.0, -0.2))
 
@@ -155,7 +156,7 @@ def test_threads_take_turns(bundle: Bundle) -> None:
 
         wanted = [make(seed) for seed in range(12)]
         with ThreadPoolExecutor(6) as pool:
-            assert list(pool.map(make, range(12), timeout=60)) == wanted
+            assert list(pool.map(make, range(12), timeout=PATIENCE)) == wanted
 
 
 def test_a_thread_does_not_wait_for_itself(bundle: Bundle) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from convert.downloads.limits import Limits
 from engines.errors import InputError
 from tests.convert.downloads.conftest import Fetch
 from tests.convert.downloads.server import Exchange, Served, Server
+from tests.waiting import PATIENCE, wait_until
 
 LORA = "/lora.safetensors"
 ROOT = Path(__file__).parents[3]
@@ -26,9 +26,10 @@ IMPATIENT = Limits(stall_s=0.3, attempts=1)
 HALF = 700_000
 
 PROGRAM = """
-import sys
+import logging, sys
 from pathlib import Path
 from convert.downloads.fetch import fetch
+logging.basicConfig(level=logging.INFO)
 print(fetch(sys.argv[1], Path(sys.argv[2]), progress=False))
 """
 
@@ -40,13 +41,6 @@ def _part(cache: Path) -> int:
 
 def _ranges(server: Server) -> list[str | None]:
     return [exchange.headers.get("Range") for exchange in server.seen]
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.02)
 
 
 def _broken_off(server: Server, get: Fetch, served: Served) -> None:
@@ -302,21 +296,24 @@ def test_a_stream_of_unknown_length_that_ends_early_is_an_error(
         get()
 
 
-def _start(server: Server, cache: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM, server.url(LORA), str(cache)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _start(server: Server, cache: Path, log: Path) -> subprocess.Popen[str]:
+    """Another process that fetches, and adds what it does to `log`."""
+    with log.open("a") as messages:
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROGRAM, server.url(LORA), str(cache)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            text=True,
+        )
 
 
 def test_killed_in_the_middle_it_goes_on(
-    server: Server, get: Fetch, weights: bytes, cache: Path
+    server: Server, get: Fetch, weights: bytes, cache: Path, tmp_path: Path
 ) -> None:
     server.routes[LORA] = Served(weights, stall=HALF)
-    with _start(server, cache) as process:
-        _wait_for(lambda: _part(cache) == HALF)
+    with _start(server, cache, tmp_path / "log") as process:
+        wait_until(lambda: _part(cache) == HALF)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert list(cache.rglob("record.json")) == []
@@ -326,17 +323,20 @@ def test_killed_in_the_middle_it_goes_on(
     assert _ranges(server) == [f"bytes={HALF}-"]
 
 
-def test_two_processes_fetch_it_once(server: Server, weights: bytes, cache: Path) -> None:
+def test_two_processes_fetch_it_once(
+    server: Server, weights: bytes, cache: Path, tmp_path: Path
+) -> None:
     def slow(exchange: Exchange) -> None:
-        server.released.wait(20)
+        server.released.wait(PATIENCE)
         Served(weights).answer(exchange)
 
     server.routes[LORA] = slow
-    with _start(server, cache) as first, _start(server, cache) as second:
-        _wait_for(lambda: len(server.seen) == 1)
-        time.sleep(0.5)
+    log = tmp_path / "log"
+    with _start(server, cache, log) as first, _start(server, cache, log) as second:
+        wait_until(lambda: "waiting for another process that fetches" in log.read_text())
+        wait_until(lambda: server.seen)
         server.released.set()
-        paths = [process.communicate(timeout=30)[0].strip() for process in (first, second)]
+        paths = [process.communicate(timeout=PATIENCE)[0].strip() for process in (first, second)]
         assert first.returncode == second.returncode == 0
     assert paths[0] == paths[1]
     assert Path(paths[0]).read_bytes() == weights

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,13 @@ from engines.errors import BundleError
 from engines.manifest import FileEntry, write_manifest
 from engines.plan_sets import find_plans, open_plans
 from tests.convert.plans import held_build
+from tests.waiting import PATIENCE, wait_until
 
 pytest.importorskip("tensorrt_rtx")
 
 RTX = ("--backend", "tensorrt-rtx")
 QUICK = (*RTX, "--target", "sm89", "--size", "64x64")
 PROGRAM = (sys.executable, "-m", "convert")
-PATIENCE = 600
-"""Seconds in which a plan is built on any machine."""
 
 
 @pytest.fixture
@@ -141,7 +138,7 @@ def test_an_interrupted_build_leaves_nothing(bundle: Path, number: signal.Signal
     held = str(held_build.held_file(Path(".*.partial-*") / layout.plan_file("unet")))
     with subprocess.Popen(command) as process:
         try:
-            _wait(lambda: process.poll() is not None or any(engines.glob(held)))
+            wait_until(lambda: process.poll() is not None or any(engines.glob(held)), every=0.02)
             process.send_signal(number)
             status = process.wait(PATIENCE)
         finally:
@@ -153,7 +150,7 @@ def test_an_interrupted_build_leaves_nothing(bundle: Path, number: signal.Signal
         assert [path.name for path in engines.iterdir()] == ["tensorrt-rtx-sm89"]
     else:
         assert list(engines.iterdir()) == []
-    _wait(lambda: not _writes_under(bundle))
+    wait_until(lambda: not _writes_under(bundle), every=0.02)
 
 
 def _writes_under(bundle: Path) -> bool:
@@ -165,13 +162,6 @@ def _writes_under(bundle: Path) -> bool:
         except OSError:
             continue
     return False
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_too_little_memory(bundle: Path) -> None:

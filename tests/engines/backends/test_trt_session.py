@@ -26,6 +26,7 @@ from tests.engines.backends.stand_in_plans import (
 )
 from tests.engines.backends.stand_in_tensorrt import working_size
 from tests.engines.backends.tiny_bundle import expected, feeds
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("backend", PLAN_BACKENDS)
@@ -245,11 +246,13 @@ def test_sessions_of_two_threads_take_turns(
     add_plans(bundle, "tensorrt")
     backend = machine.backend("tensorrt")
     faults = []
+    both_open = threading.Barrier(2)
     monkeypatch.setattr(machine.cuda, "cudaStreamSynchronize", _slow(machine.cuda))
 
     def work(shape: tuple[int, int, int]) -> None:
         try:
             with backend.open_session(bundle, layout.UNET) as session:
+                both_open.wait(PATIENCE)
                 for seed in range(30):
                     run_and_compare(session, feeds(*shape, seed=seed))
         except BaseException as error:

@@ -1,6 +1,8 @@
 """What tests of several protocols do with jobs."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,14 +10,19 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from starlette.testclient import TestClient
 
+from engines import layout
 from engines.backend import Choice
 from engines.bundle import Bundle
 from runtime.arrays import Pixels
 from runtime.metadata import RECORD_KEY, Origin, parse_record
 from runtime.pipeline import Pipeline
 from runtime.request import Request, Settings
-from tests.runtime.server.stub import wait_until
+from tests.runtime.server.stub import Gate, Stub
 from tests.runtime.stand_ins import StandInBackend
+from tests.waiting import wait_until
+
+COMPANY = Request("a cat", seed=3, steps=100)
+"""A picture that is in the denoiser from before another job comes until after its end."""
 
 
 def submit(client: TestClient, **body: object) -> dict[str, Any]:
@@ -36,6 +43,20 @@ def ended(client: TestClient, job: dict[str, Any]) -> dict[str, Any]:
 
     wait_until(look)
     return seen
+
+
+@contextmanager
+def in_company(stub: Stub, client: TestClient) -> Iterator[dict[str, Any]]:
+    """Start the job `COMPANY`, and hold its first row meanwhile; gives that job."""
+    first = Gate()
+    stub.backend.on_call[layout.UNET] = first
+    job = submit(client, prompt=COMPANY.prompt, seed=COMPANY.seed, steps=COMPANY.steps)
+    first.wait()
+    del stub.backend.on_call[layout.UNET]
+    try:
+        yield job
+    finally:
+        first.open()
 
 
 def record_of(png: bytes) -> tuple[Settings, Origin]:

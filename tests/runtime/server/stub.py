@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
@@ -19,8 +18,30 @@ from runtime.server.program import server_config
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 from tests.runtime.stand_ins import StandInBackend, StandInSession
+from tests.waiting import PATIENCE, wait_until
 
-PATIENCE = 20.0
+
+class Gate:
+    """Holds whoever passes it for the `nth` time, and counts them all; a value of `on_call`."""
+
+    def __init__(self, nth: int = 1) -> None:
+        self.passed = 0
+        self._nth = nth
+        self._reached, self._open = threading.Event(), threading.Event()
+
+    def __call__(self, *_: object) -> None:
+        self.passed += 1
+        if self.passed == self._nth:
+            self._reached.set()
+            assert self._open.wait(PATIENCE)
+
+    def wait(self) -> None:
+        """Wait until someone is held."""
+        assert self._reached.wait(PATIENCE)
+
+    def open(self) -> None:
+        """Hold nobody any more."""
+        self._open.set()
 
 
 class StubBackend(StandInBackend):
@@ -107,14 +128,6 @@ class Stub:
         with TestClient(self.app) as client:
             wait_until(lambda: self.service.worker.capacity is not None)
             yield client
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens in another thread."""
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.002)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from engines.bundle import Bundle
 from runtime.request import Request
 from runtime.server.a1111_bodies import Img2ImgBody, Txt2ImgBody
 from tests.runtime.server.jobs import alone, record_of
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 SMALL = {"width": 64, "height": 64}
 """The stand-in's default size: larger pictures take more slots."""
@@ -93,13 +94,13 @@ def test_webuiapi_interrupts_and_gets_the_picture_as_it_is(
             )
         )
         thread.start()
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         other = webuiapi.WebUIApi(baseurl=f"{address}/sdapi/v1")
         seen = other.get_progress()
         assert seen["state"]["job_count"] == 1
         assert seen["state"]["sampling_steps"] == 400
         other.interrupt()
-    thread.join(20)
+    thread.join(PATIENCE)
     (made,) = results
     assert len(made.images) == 2  # the two that had slots; the others never began
     assert made.info["all_seeds"] == [1, 2]
@@ -113,9 +114,9 @@ def test_skip_ends_the_pictures_in_progress_only(api: Any, stub: Stub, address: 
             target=lambda: results.append(api.txt2img(prompt="a cat", steps=100, n_iter=3, **SMALL))
         )
         thread.start()
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         webuiapi.WebUIApi(baseurl=f"{address}/sdapi/v1").skip()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert len(results[0].images) == 3
     # the first two share calls, of which there would be a hundred, and the third has as many
     assert 100 < len(stub.backend.sessions[layout.UNET].batches) < 150
@@ -134,10 +135,10 @@ def test_interrupt_is_the_callers_own(stand_in_bundle: Bundle) -> None:
                 target=lambda: results.append(alice.txt2img(prompt="a cat", n_iter=3))
             )
             thread.start()
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             bob.interrupt()
             assert bob.get_progress()["state"]["job_count"] == 0
-        thread.join(20)
+        thread.join(PATIENCE)
         assert len(results[0].images) == 3
         with pytest.raises(RuntimeError, match="401"):
             webuiapi.WebUIApi(baseurl=f"{address}/sdapi/v1").txt2img(prompt="a cat")
@@ -153,7 +154,7 @@ def test_a_client_that_hangs_up_takes_its_job_along(stub: Stub, address: str) ->
     with stub.backend.held() as waiting:
         with socket.create_connection((parts.hostname, parts.port)) as connection:
             connection.sendall(head.encode() + body)
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             assert len(stub.service.jobs.unfinished()) == 1
         wait_until(lambda: not stub.service.jobs.unfinished())
     wait_until(lambda: not stub.service.pipeline.denoiser.slots)

@@ -11,7 +11,8 @@ import pytest
 from engines.bundle import Bundle
 from runtime.server import sse
 from tests.runtime.server.jobs import ended, record_of
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 BODY = {"prompt": "a cat", "seed": 3}
 
@@ -56,7 +57,7 @@ def test_a_cancelled_job_leaves_its_slot(stub: Stub) -> None:
     with stub.client() as client:
         with stub.backend.held() as waiting:
             job = client.post("/v1/jobs", json={**BODY, "count": 2}).json()
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             assert client.delete(f"/v1/jobs/{job['id']}").json()["state"] == "cancelled"
         other = client.post("/v1/jobs", json={"prompt": "a dog"}).json()
         assert ended(client, other)["state"] == "done"
@@ -115,7 +116,7 @@ def test_a_full_queue_says_when_to_come_back(stand_in_bundle: Bundle) -> None:
     stub = Stub(stand_in_bundle, slots=1, queue=3)
     with stub.client() as client, stub.backend.held() as waiting:
         first = client.post("/v1/jobs", json=BODY)
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         assert client.post("/v1/jobs", json={**BODY, "count": 2}).status_code == 202
         refused = client.post("/v1/jobs", json={**BODY, "count": 2})
         assert refused.status_code == 429
@@ -130,8 +131,9 @@ def test_a_full_queue_says_when_to_come_back(stand_in_bundle: Bundle) -> None:
 
 def test_a_deadline_ends_a_job_that_waits_and_one_that_runs(stand_in_bundle: Bundle) -> None:
     stub = Stub(stand_in_bundle, slots=1)
-    with stub.client() as client, stub.backend.held():
-        jobs = [client.post("/v1/jobs", json={**BODY, "deadline": 0.05}).json() for _ in range(2)]
+    with stub.client() as client, stub.backend.held() as running:
+        jobs = [client.post("/v1/jobs", json={**BODY, "deadline": 1}).json() for _ in range(2)]
+        assert running.wait(PATIENCE), "it ended before it ran"
         for job in jobs:
             seen = ended(client, job)
             assert (seen["state"], seen["error"]["kind"]) == ("failed", "deadline_exceeded")
@@ -188,7 +190,7 @@ def test_priorities_decide_who_is_next(stand_in_bundle: Bundle) -> None:
     with stub.client() as client:
         with stub.backend.held() as waiting:
             client.post("/v1/jobs", json=BODY)
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             low = client.post("/v1/jobs", json={**BODY, "priority": "low"}).json()
             high = client.post("/v1/jobs", json={**BODY, "priority": "high"}).json()
         for job in (low, high):

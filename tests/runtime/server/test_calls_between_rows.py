@@ -3,7 +3,6 @@
 import base64
 import io
 import itertools
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,12 @@ from starlette.testclient import TestClient
 
 from engines import layout
 from engines.bundle import Bundle
-from tests.runtime.server.jobs import ended, submit
-from tests.runtime.server.stub import Stub, wait_until
+from tests.runtime.server.jobs import ended, in_company, submit
+from tests.runtime.server.stub import Gate, Stub
+from tests.waiting import wait_until
 
+ROWS = 80
+"""More than any job here needs beside a longer one."""
 LATENT, LANCZOS = ({"scale": 2, "steps": 1, "upscaler": name} for name in ("latent", "lanczos"))
 
 
@@ -26,15 +28,15 @@ def picture() -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def record(stub: Stub) -> list[str]:
-    """Every call of an engine from now on, as it is made; rows take their time."""
+def record(stub: Stub, row: Gate) -> list[str]:
+    """Every call of an engine from now on, as it is made; each row passes `row`."""
     calls: list[str] = []
 
     def note(component: str) -> Callable[[int], None]:
         def on_call(batch: int) -> None:
             calls.append(component)
             if component == layout.UNET:
-                time.sleep(0.005)
+                row()
 
         return on_call
 
@@ -44,16 +46,17 @@ def record(stub: Stub) -> list[str]:
 
 
 def run_together(stub: Stub, client: TestClient, **body: Any) -> list[str]:
-    """The calls from the first one of a long job to the end of the other one, beside it."""
-    with stub.backend.held() as waiting:
-        long = submit(client, steps=150)
-        assert waiting.wait(5)
+    """The calls while there are rows of a long job, beside which the other one ends."""
+    last = Gate(ROWS)
+    with in_company(stub, client) as long:
         other = submit(client, **body)
-    calls = record(stub)
+        calls = record(stub, last)
     assert ended(client, other)["state"] == "done"
-    end = len(calls)
+    last.wait()
     client.delete(f"/v1/jobs/{long['id']}")
-    return calls[:end]
+    whole = calls.copy()
+    last.open()
+    return whole
 
 
 @pytest.mark.parametrize(

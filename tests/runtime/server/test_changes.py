@@ -21,6 +21,7 @@ from runtime.resize import CROP
 from runtime.source_picture import SourcePicture
 from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
 from tests.runtime.server.stub import Stub
+from tests.waiting import PATIENCE
 
 SIDE = 64
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -228,7 +229,7 @@ def test_an_interrupted_picture_has_no_second_pass(stub: Stub) -> None:
     with stub.client() as client:
         with stub.backend.held() as waiting:
             job = submit(client, steps=50, hires={"scale": 2})
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             (running,) = stub.service.jobs.unfinished()
             stub.service.worker.stop_early(running, only_current=False)
         done = ended(client, job)

@@ -12,7 +12,7 @@ from runtime.server.app import create_app
 from runtime.server.service import Service
 from runtime.server.settings import ServerSettings
 from tests.runtime.server.jobs import ended, pixels, submit
-from tests.runtime.server.stub import wait_until
+from tests.waiting import wait_until
 
 ROUNDING = 1
 """Levels of 255 by which float32 kernels may differ at another batch size; 0 was measured."""

@@ -4,7 +4,6 @@ import base64
 import io
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,9 @@ from runtime.server import api_jobs
 from runtime.server import stages as stages_module
 from runtime.server.program import _Server, server_config
 from runtime.server.scheduler import Scheduler
-from tests.runtime.server.jobs import ended, submit
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.jobs import ended, in_company, submit
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 BROKEN = BackendError("the engine broke")
 
@@ -90,12 +90,10 @@ def test_nor_does_it_touch_the_job_in_the_slot_beside(
     """In these stages a call is one job's."""
     body = {"prompt": f"fails at {stage}", "init": {"picture": picture()}, "steps": 8}
     with stub.client() as client:
-        stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.005)
-        beside = submit(client, steps=100)
-        wait_until(lambda: client.get(f"/v1/jobs/{beside['id']}").json()["state"] == "running")
-        wait_until(lambda: len(stub.service.pipeline.denoiser.slots) == 1)
-        STAGES[stage](stub, monkeypatch)
-        assert ended(client, submit(client, **body))["state"] == "failed"
+        with in_company(stub, client) as beside:
+            STAGES[stage](stub, monkeypatch)
+            failing = submit(client, **body)
+        assert ended(client, failing)["state"] == "failed"
         assert ended(client, beside)["state"] == "done"
         assert_idle(client)
 
@@ -150,7 +148,7 @@ def test_a_mistake_that_ends_the_worker_ends_its_jobs_and_the_program(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        thread.join(20)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert isinstance(stub.service.worker.error, ZeroDivisionError)
     assert stub.service.why_not_ready() == "the worker is not running"

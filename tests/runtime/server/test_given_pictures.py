@@ -18,6 +18,8 @@ from runtime.server.given_pictures import open_picture
 from tests.runtime.server.stub import Stub
 
 MOST = 2048 * 2048
+MOST_SECONDS = 4.0
+"""Of processors, a hundred times what a refusal takes: decoding a bomb would take as many again."""
 TOLD = "a cat\nNegative prompt: dog\nSteps: 4, Seed: 7"
 
 
@@ -112,9 +114,9 @@ def test_pictures_that_are_bombs_or_none(stub: Stub, image: str, message: str) -
             ("/sdapi/v1/img2img", {"init_images": [png(8, 8)], "mask": image}, "mask"),
             ("/v1/jobs", {"prompt": "", "init": {"picture": image}}, "init.picture"),
         ):
-            began = time.monotonic()
+            began = time.process_time()
             answer = client.post(path, json=body)
-            assert time.monotonic() - began < 2
+            assert time.process_time() - began < MOST_SECONDS
             assert answer.status_code == 400
             assert message in answer.text
             assert field in answer.text

@@ -4,11 +4,9 @@ import base64
 import gc
 import io
 import re
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,9 @@ from engines.bundle import Bundle
 from engines.errors import OutOfMemoryError
 from runtime.png import Picture
 from runtime.request import Request
-from tests.runtime.server.jobs import alone, ended, pixels, submit
-from tests.runtime.server.stub import PATIENCE, Stub, wait_until
-
-COMPANY = Request("a cat", seed=3, steps=100)
-"""A picture that is in the denoiser from before the other job comes until after its end."""
+from tests.runtime.server.jobs import COMPANY, alone, ended, in_company, pixels, submit
+from tests.runtime.server.stub import Gate, Stub
+from tests.waiting import wait_until
 
 HIRES = {"scale": 2, "steps": 2, "upscaler": "lanczos"}
 TILED = {"width": 832, "vae_tiling": "on"}
@@ -40,39 +36,6 @@ def _given() -> dict[str, Any]:
 
 GIVEN = _given()
 GiveUp = Callable[[TestClient, Stub, dict[str, Any]], None]
-
-
-class Gate:
-    """Holds whoever passes it for the `nth` time, and counts them all."""
-
-    def __init__(self, nth: int = 1) -> None:
-        self.passed = 0
-        self._nth = nth
-        self._reached, self._open = threading.Event(), threading.Event()
-
-    def __call__(self, *_: object) -> None:
-        self.passed += 1
-        if self.passed == self._nth:
-            self._reached.set()
-            assert self._open.wait(PATIENCE)
-
-    def wait(self) -> None:
-        assert self._reached.wait(PATIENCE)
-
-    def open(self) -> None:
-        self._open.set()
-
-
-@contextmanager
-def in_company(stub: Stub, client: TestClient) -> Iterator[dict[str, Any]]:
-    """Start a long job and hold its first row meanwhile; gives that job."""
-    first = Gate()
-    stub.backend.on_call[layout.UNET] = first
-    job = submit(client, prompt=COMPANY.prompt, seed=COMPANY.seed, steps=COMPANY.steps)
-    first.wait()
-    del stub.backend.on_call[layout.UNET]
-    yield job
-    first.open()
 
 
 def hold(stub: Stub, component: str, gate: Gate) -> None:

@@ -19,7 +19,8 @@ from engines.bundle import Bundle
 from runtime.request import Request
 from runtime.server.openai_bodies import ChangeBody, GenerationBody
 from tests.runtime.server.jobs import alone, pixels, record_of
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 KEYS = {"alice": "wonderland"}
 
@@ -148,7 +149,7 @@ def test_pictures_come_as_a_stream(client: openai.OpenAI, keyed: Stub) -> None:
 def test_a_stream_that_is_left_takes_its_job_along(client: openai.OpenAI, keyed: Stub) -> None:
     with keyed.backend.held() as waiting:
         with client.images.generate(prompt="a cat", stream=True):
-            assert waiting.wait(5)
+            assert waiting.wait(PATIENCE)
             assert len(keyed.service.jobs.unfinished()) == 1
         cancelled = 'fracture_jobs_total{state="cancelled"} 1.0'
         wait_until(lambda: cancelled in keyed.service.metrics.text().decode())

@@ -13,7 +13,8 @@ from PIL import Image
 from engines import layout
 from runtime.server import stages
 from tests.runtime.server.jobs import submit
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 
 def size_of(picture: str) -> tuple[int, int]:
@@ -73,7 +74,7 @@ def test_the_webui_shows_them_unless_told_otherwise(seeing: Stub) -> None:
         silent = client.get("/progress", params={"skip_current_image": True}).json()
         assert silent["current_image"] is None
         assert silent["progress"] > 0
-        making.join(20)
+        making.join(PATIENCE)
 
 
 def test_clients_of_the_webui_that_never_look_cost_no_previews(

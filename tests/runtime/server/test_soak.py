@@ -19,7 +19,8 @@ import httpx2
 
 from engines.bundle import Bundle
 from runtime.server.jobs import ENDED, Job, JobStore
-from tests.runtime.server.stub import Stub, live, wait_until
+from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 QUARTERS = 4
 OF_A_QUARTER = 250
@@ -137,7 +138,7 @@ def open_files() -> int:
 
 async def requests(address: str, quarter: int, statuses: Counter[int]) -> None:
     limits = asyncio.Semaphore(TOGETHER)
-    async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=PATIENCE) as client:
 
         async def one(seed: int) -> None:
             async with limits:

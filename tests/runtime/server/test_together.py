@@ -1,7 +1,6 @@
 """Clients of all three protocols at once, the real packages among them, on one server."""
 
 import base64
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from runtime.arrays import Pixels
 from runtime.request import Request
 from tests.runtime.server.jobs import alone, pixels
 from tests.runtime.server.stub import Stub, live
+from tests.waiting import PATIENCE, wait_until
 
 ROUNDS = 4
 KEYS = {"web": "webui-secret", "open": "openai-secret", "job": "our-own-secret"}
@@ -28,15 +28,12 @@ STEPS = {"web": 5, "open": 7, "job": 9}
 def test_each_gets_its_own_pictures(stand_in_bundle: Bundle) -> None:
     """Exactly those that it would have got alone, though they share calls of the model."""
     stub = Stub(stand_in_bundle, slots=3, keys=KEYS)
-    all_ready = threading.Barrier(len(KEYS))
+
+    def repeat(make: Callable[[int], Pixels], first: int) -> list[Pixels]:
+        return [make(seed) for seed in range(first, first + ROUNDS)]
+
     with live(stub) as address:
-        stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.003)
         stub.backend.sessions[layout.UNET].batches.clear()
-
-        def repeat(make: Callable[[int], Pixels], first: int) -> list[Pixels]:
-            all_ready.wait(10)
-            return [make(seed) for seed in range(first, first + ROUNDS)]
-
         with (
             of_webuiapi(address) as web,
             of_openai(address) as open_,
@@ -44,12 +41,15 @@ def test_each_gets_its_own_pictures(stand_in_bundle: Bundle) -> None:
             ThreadPoolExecutor(len(KEYS)) as threads,
         ):
             makers = {"web": web, "open": open_, "job": job}
-            made = {
-                name: threads.submit(repeat, make, 100 * number)
-                for number, (name, make) in enumerate(makers.items())
-            }
+            with stub.backend.held():
+                made = {
+                    name: threads.submit(repeat, make, 100 * number)
+                    for number, (name, make) in enumerate(makers.items())
+                }
+                wait_until(lambda: len(stub.service.jobs.unfinished()) == len(KEYS))
+            stub.backend.on_call[layout.UNET] = lambda batch: time.sleep(0.003)
             for number, (name, pictures) in enumerate(made.items()):
-                for seed, picture in enumerate(pictures.result(60), 100 * number):
+                for seed, picture in enumerate(pictures.result(PATIENCE), 100 * number):
                     wanted = Request(f"of {name}", seed=seed, steps=STEPS[name], sampler="Euler a")
                     np.testing.assert_array_equal(picture, alone(stand_in_bundle, wanted))
         entries = stub.backend.sessions[layout.UNET].batches

@@ -17,7 +17,8 @@ from runtime.samplers.catalogue import SAMPLERS
 from runtime.server import worker as worker_module
 from runtime.slot import NonFinitePredictionError
 from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
-from tests.runtime.server.stub import PATIENCE, Stub, wait_until
+from tests.runtime.server.stub import Gate, Stub
+from tests.waiting import PATIENCE, wait_until
 
 BROKEN = BackendError("the engine broke")
 
@@ -154,9 +155,17 @@ def test_a_picture_without_memory_even_alone_fails(stub: Stub) -> None:
 def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
     stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two probes fail as well; the first is held until it was seen that there is need of it."""
     monkeypatch.setattr(worker_module, "PROBE_SECONDS", 0.05)
+    probe = Gate(4)
+
+    def fail(batch: int) -> None:
+        probe()
+        if probe.passed <= 5:
+            raise BROKEN
+
     with stub.client() as client:
-        stub.backend.fail(layout.UNET, BROKEN, times=5)
+        stub.backend.on_call[layout.UNET] = fail
         for _ in range(3):
             assert client.get("/readyz").status_code == 200
             assert ended(client, submit(client))["state"] == "failed"
@@ -164,7 +173,9 @@ def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
         assert answer.status_code == 503
         assert "the last 3 calls of the engine failed" in answer.json()["reason"]
         assert client.get("/healthz").status_code == 200
+        probe.open()
         wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert probe.passed > 5
         assert ended(client, submit(client))["state"] == "done"
 
 
@@ -214,10 +225,10 @@ def test_a_server_that_is_about_to_stop_takes_no_new_jobs(stub: Stub) -> None:
 def test_jobs_that_are_left_at_the_end_are_cancelled(stub: Stub) -> None:
     with stub.client() as client, stub.backend.held() as waiting:
         submit(client, count=3)
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         (job,) = stub.service.jobs.unfinished()
         stub.backend.release()
-        stub.service.worker.stop(timeout=5)
+        stub.service.worker.stop(PATIENCE)
         assert job.status.ended
     assert all(session.closed for session in stub.backend.sessions.values())
 
