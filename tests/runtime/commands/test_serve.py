@@ -116,10 +116,11 @@ def test_a_second_signal_ends_it_at_once(demo_bundle: Path) -> None:
     arguments = ("--bundle", str(demo_bundle), "--port", "0", "--drain", "3600")
     with serving(*arguments, "--backend", "cpu") as program:
         address = program.address
-        wait_until(lambda: httpx2.get(f"{address}/readyz").status_code == 200)
+        wait_until(lambda: httpx2.get(f"{address}/readyz", timeout=PATIENCE).status_code == 200)
         body = {"prompt": "", "steps": 150, "count": 16}
-        job = httpx2.post(f"{address}/v1/jobs", json=body).json()
-        with httpx2.stream("GET", f"{address}/v1/jobs/{job['id']}/events") as events:
+        job = httpx2.post(f"{address}/v1/jobs", json=body, timeout=PATIENCE).json()
+        events_url = f"{address}/v1/jobs/{job['id']}/events"
+        with httpx2.stream("GET", events_url, timeout=PATIENCE) as events:
             program.process.send_signal(signal.SIGTERM)
             wait_until(lambda: "stopping: no new jobs" in program.text)
             program.process.send_signal(signal.SIGTERM)
