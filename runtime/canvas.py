@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.errors import SettingError
 from runtime.arrays import Pixels
 from runtime.fill import fill_masked
-from runtime.init_settings import CONTENT_FILL, InitSettings, working_mask
-from runtime.masks import Box, paste, region_around
+from runtime.init_settings import CONTENT_FILL, InitSettings, MaskSettings, working_mask
+from runtime.masks import Box, latent_mask, paste, region_around
 from runtime.resize import CROP, EXTEND, FILL, resize
 
 
@@ -50,23 +51,56 @@ def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
     Raises:
         SettingError: their pixels are not there.
     """
-    given = init.picture.loaded("The picture")
+    ground = init.picture.loaded("The picture")
     if init.mask is None:
-        pixels = resize(given, width, height, init.resize)
-        ground = given if init.resize == EXTEND else pixels
+        pixels = resize(ground, width, height, init.resize)
+        if init.resize != EXTEND:
+            ground = pixels
         return Canvas(pixels, None, ground, ground_mask=None, region=None)
-    ground, ground_mask = given, working_mask(init.mask)
-    region = None
-    if init.mask.only_masked:
-        region = region_around(ground_mask, width, height, init.mask.padding)
+    ground_mask = working_mask(init.mask)
+    mask, region = _mask_of_run(init.mask, init.resize, width, height)
+    if region is not None:
         left, top, right, bottom = region
         pixels = resize(ground[top:bottom, left:right], width, height, FILL)
-        mask = resize(ground_mask[top:bottom, left:right], width, height, FILL)
     else:
         pixels = resize(ground, width, height, init.resize)
-        mask = resize(ground_mask, width, height, init.resize)
         if init.resize != EXTEND:
             ground, ground_mask = pixels, mask
     if init.mask.content == CONTENT_FILL:
         pixels = fill_masked(pixels, mask)
     return Canvas(np.ascontiguousarray(pixels), mask, ground, ground_mask, region)
+
+
+def check_mask(init: InitSettings, width: int, height: int, downscale: int) -> None:
+    """Refuse a mask that would leave every latent of the run as it is, for all its work.
+
+    Args:
+        init: the settings; nothing is checked where they have no mask.
+        width: of what is worked on, in pixels.
+        height: likewise.
+        downscale: pixels per latent along one side.
+
+    Raises:
+        SettingError: the mask is so small, or so blurred, or cut off.
+    """
+    if init.mask is None:
+        return
+    mask, _ = _mask_of_run(init.mask, init.resize, width, height)
+    if not latent_mask(mask, downscale, soft=init.mask.soft).any():
+        raise SettingError(
+            f"The mask paints nothing: it covers none of the latents, which are {downscale}x"
+            f"{downscale} pixels of {width}x{height}. Make it larger or less blurred, or work on "
+            "the masked part alone, with little padding."
+        )
+
+
+def _mask_of_run(
+    mask: MaskSettings, mode: str, width: int, height: int
+) -> tuple[Pixels, Box | None]:
+    """The mask at the size of a run, and the part of the picture that it is of, if not all."""
+    whole = working_mask(mask)
+    if not mask.only_masked:
+        return resize(whole, width, height, mode), None
+    region = region_around(whole, width, height, mask.padding)
+    left, top, right, bottom = region
+    return resize(whole[top:bottom, left:right], width, height, FILL), region

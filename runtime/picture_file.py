@@ -107,7 +107,15 @@ def read_texts(path: Path) -> Texts:
     try:
         with Image.open(path) as image:
             return texts_of(image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except FileNotFoundError:
+        raise InputError(f"There is no picture {path}.") from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}.") from error
 
 

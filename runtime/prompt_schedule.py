@@ -88,6 +88,15 @@ def has_and(prompt: str) -> bool:
     return _AND.search(prompt) is not None
 
 
+def split_last_weight(prompt: str) -> tuple[str, str]:
+    """The weight that ends the last of several prompts, apart, as it is written with its colon.
+
+    What is put behind a prompt belongs before it. It is "" where there is none.
+    """
+    text, weight = _split_weight(prompt) if has_and(prompt) else (prompt, "")
+    return (text, f" :{weight}") if weight else (prompt, "")
+
+
 def parse_schedule(prompt: str) -> Parts:
     """Read prompt editing and alternation; every other character stays as it is.
 
@@ -153,16 +162,22 @@ def _last_step_before(when: str, steps: int, steps_before: int) -> int:
 
 
 def _weigh(text: str) -> WeightedPrompt:
-    head, colon, tail = text.rpartition(":")
-    if not colon or head.endswith("\\") or not _NUMBER.fullmatch(tail.strip()):
-        return WeightedPrompt(parse_schedule(text), 1.0)
-    weight = float(tail)
+    head, written = _split_weight(text)
+    weight = float(written or 1)
     if abs(weight) > MAX_WEIGHT:
         raise SettingError(
-            f"The weight {_shorten(tail.strip())} of a prompt joined by AND is not possible: "
+            f"The weight {_shorten(written)} of a prompt joined by AND is not possible: "
             f"choose {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}."
         )
     return WeightedPrompt(parse_schedule(head), weight)
+
+
+def _split_weight(text: str) -> tuple[str, str]:
+    """One of the prompts that AND joins, and the number that ends it; "" where there is none."""
+    head, colon, tail = text.rpartition(":")
+    if not colon or head.endswith("\\") or not _NUMBER.fullmatch(tail.strip()):
+        return text, ""
+    return head, tail.strip()
 
 
 @dataclass

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
+from runtime.canvas import check_mask
 from runtime.extra_networks import baked_loras, strip_extra_networks
 from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.hires import HiresSettings, hires_faults, settle_hires
 from runtime.init_settings import InitSettings, init_faults
 from runtime.prompt_plan import read_prompts
-from runtime.prompt_schedule import has_and
+from runtime.prompt_schedule import has_and, split_last_weight
 from runtime.resize import EXTEND, STRETCH
 from runtime.samplers.catalogue import AUTOMATIC
 from runtime.samplers.lookup import resolve, stochasticity_faults
@@ -124,8 +125,7 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     preset = _preset(request, manifest)
     baked = baked_loras(manifest)
     tags = trained_tags(manifest, request.tags, preset.tags)
-    own = (preset.before, request.prompt, preset.after)
-    prompt = _join(preset.before, add_tags(tags, *own), request.prompt, preset.after)
+    prompt = _put_together(preset, tags, strip_extra_networks(request.prompt, baked))
     negative = defaults.negative if request.negative is None else request.negative
     negative = _join(preset.negative, negative)
     sampler, schedule = resolve(*_sampler_names(request, manifest))
@@ -155,6 +155,8 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     faults += stochasticity_faults(sampler, settings.stochasticity)
     if faults:
         raise SettingError("; ".join(faults) + ".")
+    if settings.init is not None:
+        check_mask(settings.init, width, height, manifest.latents.downscale)
     if has_and(settings.negative):
         log.warning("AND is a word like others in a negative prompt, as in the webui")
     texts = settings.prompt, settings.negative
@@ -242,6 +244,15 @@ def _sampler_names(request: Request, manifest: Manifest) -> tuple[str, str]:
     return manifest.defaults.sampler, request.schedule or manifest.defaults.schedule
 
 
+def _put_together(preset: Preset, tags: list[str], asked: str) -> str:
+    """A prompt with what a preset puts around it; a weight that ends the last prompt stays last."""
+    tagged = add_tags(tags, preset.before, asked, preset.after)
+    if not preset.after.strip() or has_and(preset.after):
+        return _join(preset.before, tagged, asked, preset.after)
+    text, weight = split_last_weight(asked)
+    return _join(preset.before, tagged, text, preset.after) + weight
+
+
 def _join(*texts: str) -> str:
     """Put texts together with commas; one alone stays as it is."""
     parts = [text.strip() for text in texts if text.strip()]
@@ -290,12 +301,12 @@ def _size_faults(settings: Settings, downscale: int) -> list[str]:
     least, most = SIDES
     faults = []
     for name, side in sides:
-        if side % downscale:
-            below = max(side - side % downscale, least)
+        if not least <= side <= most:
+            faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
+        elif side % downscale:
+            below = side - side % downscale
             faults.append(
                 f"the {name} {side} is not a multiple of {downscale}: choose {below} "
-                f"or {min(below + downscale, most)}"
+                f"or {below + downscale}"
             )
-        elif not least <= side <= most:
-            faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
     return faults

@@ -179,7 +179,9 @@ def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int)
         if settings.subseed < 0 or settings.subseed + count - 1 > MAX_SEED:
             faults.append(f"the subseed {settings.subseed} is not possible: {_choose_seed()}")
     if seed < 0 or last > MAX_SEED:
-        faults.append(f"the seed {seed} is not possible: {_choose_seed()}")
+        faults.append(
+            f"the seed {seed} is not possible: {_choose_seed()}, or give none for one by chance"
+        )
     elif seed + settings.eta_seed_delta < 0 or last + settings.eta_seed_delta > MAX_SEED:
         faults.append(
             f"the eta noise seed delta {settings.eta_seed_delta} leads from the seed {seed} to "

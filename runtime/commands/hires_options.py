@@ -1,6 +1,7 @@
 """Options of the second pass, and of how the VAE takes large pictures."""
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
 from runtime.commands.option_groups import read_group
@@ -49,19 +50,25 @@ def add_hires_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_hires_settings(options: argparse.Namespace) -> "HiresSettings | None":
+def read_hires_settings(
+    options: argparse.Namespace, source: "HiresSettings | None" = None
+) -> "HiresSettings | None":
     """What the options of `add_hires_arguments` ask for; nothing else is checked yet.
+
+    Args:
+        options: those of the command.
+        source: counts where the options say nothing.
 
     Raises:
         SettingError: an option stands without the one that it belongs to.
     """
-    fields = read_group(options, "hires_scale", _NAMES, "hires_size")
-    if options.hires_scale is None and options.hires_size is None:
-        return None
-    from runtime.hires import HiresSettings
-
+    fields = read_group(options, "hires_scale", _NAMES, "hires_size", settled=source is not None)
     if options.hires_size is not None:
         fields["width"], fields["height"] = options.hires_size
-    else:
-        fields["scale"] = options.hires_scale
-    return HiresSettings(**fields)
+    elif options.hires_scale is not None:
+        fields.update(scale=options.hires_scale, width=0, height=0)
+    if not fields:
+        return source
+    from runtime.hires import HiresSettings
+
+    return dataclasses.replace(source or HiresSettings(), **fields)

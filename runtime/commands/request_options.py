@@ -114,6 +114,6 @@ def _request(options: argparse.Namespace, source: "Request") -> "Request":
         noise=read_noise_settings(options, source.noise),
         guidance=read_guidance_settings(options, source.guidance),
         stochasticity=read_stochasticity(options, source.stochasticity),
-        hires=read_hires_settings(options) or source.hires,
+        hires=read_hires_settings(options, source.hires),
         **given,
     )

@@ -2,11 +2,14 @@
 
 import argparse
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from runtime.guidance import GuidanceSettings
     from runtime.samplers.stochasticity import Stochasticity
+
+log = logging.getLogger(__name__)
 
 _Settings = TypeVar("_Settings", "GuidanceSettings", "Stochasticity")
 
@@ -54,8 +57,22 @@ def read_guidance_settings(
 
 
 def read_stochasticity(options: argparse.Namespace, source: "Stochasticity") -> "Stochasticity":
-    """What the options of sampler noise make of `source`; nothing is checked yet."""
+    """What the options of sampler noise make of `source`; nothing else is checked yet.
+
+    What another sampler than that of `source` does not take is left out, with a warning.
+
+    Raises:
+        SettingError: there is no such sampler.
+    """
     names = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+    if options.sampler is not None:
+        from runtime.samplers.lookup import taken_by
+
+        kept = taken_by(options.sampler, source)
+        lost = [name for name in names if getattr(kept, name) != getattr(source, name)]
+        if lost:
+            log.warning("%s takes no %s: left out", options.sampler, ", ".join(lost))
+        source = kept
     return _with_given(source, {name: getattr(options, name) for name in names})
 
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
+from engines.errors import SettingError
 from runtime.commands.size_option import size
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_noise_settings(options: argparse.Namespace, source: "NoiseSettings") -> "NoiseSettings":
-    """What the options of `add_seed_arguments` make of `source`; nothing is checked yet."""
+    """What the options of `add_seed_arguments` make of `source`; nothing else is checked yet.
+
+    Raises:
+        SettingError: a subseed would be without effect.
+    """
     width, height = options.seed_resize_from or (None, None)
     given = {
         "source": options.noise,
@@ -52,4 +57,7 @@ def read_noise_settings(options: argparse.Namespace, source: "NoiseSettings") ->
         "eta_seed_delta": options.eta_noise_seed_delta,
     }
     values = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(source, **values)
+    noise = dataclasses.replace(source, **values)
+    if options.subseed is not None and not noise.subseed_strength and options.sheet is None:
+        raise SettingError("--subseed needs --subseed-strength above 0: it changes nothing else.")
+    return noise

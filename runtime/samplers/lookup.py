@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 from engines.errors import SettingError
 from runtime.noise_schedule import NoiseSchedule
@@ -93,6 +94,22 @@ def stochasticity_faults(entry: Sampler, stochasticity: Stochasticity) -> list[s
     elif s_noise != 1 and not entry.noisy:
         faults.append(f"{entry.name} takes no s_noise: leave it out")
     return faults
+
+
+def taken_by(sampler: str, stochasticity: Stochasticity) -> Stochasticity:
+    """What a sampler takes of a choice of stochasticity; the rest as by default.
+
+    Raises:
+        SettingError: an unknown name.
+    """
+    entry, _ = _find_sampler(sampler)
+    taken = DEFAULT
+    if entry.eta is not None:
+        taken = replace(taken, eta=stochasticity.eta)
+    if entry.churns:
+        s_tmin, s_tmax = stochasticity.s_tmin, stochasticity.s_tmax
+        taken = replace(taken, s_churn=stochasticity.s_churn, s_tmin=s_tmin, s_tmax=s_tmax)
+    return replace(taken, s_noise=stochasticity.s_noise) if entry.noisy else taken
 
 
 def _find_sampler(name: str) -> tuple[Sampler, str]:

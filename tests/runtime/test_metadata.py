@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +205,17 @@ def test_files_without_a_record_are_refused(tmp_path: Path) -> None:
             read_record(file)
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    for file in (text, tmp_path / "missing.png"):
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(plain.read_bytes())
+    header = struct.pack(">4s2L5B", b"IHDR", 2**15, 2**15, 8, 2, 0, 0, 0)
+    content = bytearray(bomb.read_bytes())
+    content[12:33] = header + struct.pack(">L", zlib.crc32(header))
+    bomb.write_bytes(content)
+    for file in (text, bomb):
         with pytest.raises(InputError, match="cannot be read as a picture"):
             read_record(file)
+    with pytest.raises(InputError, match="There is no picture"):
+        read_record(tmp_path / "missing.png")
 
 
 def test_damaged_records_are_refused() -> None:

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from engines.errors import SettingError
-from engines.manifest import Defaults
+from engines.manifest import Defaults, Preset
+from runtime.prompt_schedule import parse_composition
 from runtime.request import Request, Settings, settle
 from tests.runtime.stand_ins import MANIFEST
 
@@ -80,6 +81,33 @@ def test_a_preset_puts_its_words_around(preset: str | None, prompt: str, negativ
     assert (settings.prompt, settings.negative) == (prompt, negative)
 
 
+@pytest.mark.parametrize(
+    ("asked", "prompt"),
+    [
+        ("a cat AND a dog :0.5", "glowing, a cat AND a dog, (dark skin:1.2) :0.5"),
+        ("a cat AND a dog:-2", "glowing, a cat AND a dog, (dark skin:1.2) :-2"),
+        (
+            "a cat AND a dog :0.5 <lora:Cracked Skin:0.6>",
+            "glowing, a cat AND a dog, (dark skin:1.2) :0.5",
+        ),
+        ("a cat :0.5 AND a dog", "glowing, a cat :0.5 AND a dog, (dark skin:1.2)"),
+        ("ratio 16:9", "glowing, ratio 16:9, (dark skin:1.2)"),
+    ],
+)
+def test_a_presets_words_do_not_take_the_last_prompts_weight(asked: str, prompt: str) -> None:
+    settings = _settle(prompt=asked, preset="glowing")
+    assert settings.prompt == prompt
+    weights = [each.weight for each in parse_composition(settings.prompt)]
+    assert weights == [each.weight for each in parse_composition(_settle(prompt=asked).prompt)]
+
+
+def test_a_preset_may_join_a_prompt_by_itself() -> None:
+    preset = Preset(after="AND stone :0.3")
+    manifest = dataclasses.replace(MANIFEST, presets={"stone": preset})
+    (settings,) = settle(Request("a AND b", preset="stone"), manifest)
+    assert settings.prompt == "a AND b, AND stone :0.3"
+
+
 def test_the_bundles_preset_can_be_declined() -> None:
     manifest = dataclasses.replace(MANIFEST, defaults=Defaults(preset="cracked"))
     (given,) = settle(Request("a cat"), manifest)
@@ -106,8 +134,9 @@ def test_baked_loras_are_stripped() -> None:
     ("fields", "message"),
     [
         ({"width": 100}, "width 100 is not a multiple of 8: choose 96 or 104"),
-        ({"height": 3}, "height 3 is not a multiple of 8: choose 64"),
-        ({"width": 2049}, "width 2049 is not a multiple of 8: choose 2048"),
+        ({"height": 65}, "height 65 is not a multiple of 8: choose 64 or 72"),
+        ({"height": 3}, "height 3 is not possible: choose 64 to 2048"),
+        ({"width": 99_999}, "width 99999 is not possible: choose 64 to 2048"),
         ({"height": 4096}, "height 4096 is not possible: choose 64 to 2048"),
         ({"width": -64}, "width -64 is not possible"),
         ({"steps": 0}, "0 steps are not possible: choose 1 to 1000"),

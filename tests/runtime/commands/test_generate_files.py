@@ -13,6 +13,7 @@ from engines import backend
 from runtime.__main__ import main
 from runtime.init_settings import InitSettings
 from runtime.picture_file import read_record, read_texts
+from runtime.samplers.stochasticity import Stochasticity
 from tests.runtime.stand_ins import MANIFEST, write_bundle
 
 
@@ -68,6 +69,43 @@ def test_options_count_more_than_the_picture(workplace: Path) -> None:
     other, _ = read_record(workplace / "c.png")
     noise = dataclasses.replace(made.noise, subseed=None, subseed_strength=0.0)
     assert other == dataclasses.replace(made, prompt="a dog", noise=noise)
+
+
+def test_options_of_a_second_pass_count_more_than_the_picture(workplace: Path) -> None:
+    options = "--hires-scale 1.5 --hires-upscaler lanczos"
+    generate("a cat", *options.split(), "--out", "a.png")
+    made, _ = read_record(workplace / "a.png")
+    assert made.hires is not None
+    for given, changed in (
+        ("--hires-strength 0.4", {"strength": 0.4}),
+        ("--hires-scale 2", {"scale": 2.0, "width": 128, "height": 128}),
+        ("--hires-size 96x72 --hires-steps 2", {"scale": 0.0, "height": 72, "steps": 2}),
+    ):
+        generate("--from", "a.png", *given.split(), "--out", "b.png", "--force")
+        again, _ = read_record(workplace / "b.png")
+        assert again.hires == dataclasses.replace(made.hires, **changed)  # type: ignore[arg-type]
+    generate("--from", "b.png", "--hires-scale", "1.5", "--out", "c.png")
+    back, _ = read_record(workplace / "c.png")
+    assert back.hires == dataclasses.replace(made.hires, steps=2), "a size gives way to a scale"
+
+
+def test_another_sampler_leaves_out_what_it_does_not_take(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--sampler euler --s-churn 2 --s-tmin 0.5 --s-noise 1.1"
+    generate("a", *options.split(), "--out", "a.png")
+    made, _ = read_record(workplace / "a.png")
+    capsys.readouterr()
+    generate("--from", "a.png", "--sampler", "heun", "--out", "heun.png")
+    assert capsys.readouterr().err == "", "Heun takes it all"
+    assert read_record(workplace / "heun.png")[0].stochasticity == made.stochasticity
+    generate("--from", "a.png", "--sampler", "euler a", "--out", "ancestral.png")
+    assert "euler a takes no s_churn, s_tmin: left out" in capsys.readouterr().err
+    assert read_record(workplace / "ancestral.png")[0].stochasticity == Stochasticity(s_noise=1.1)
+    generate("--from", "a.png", "--sampler", "dpm++ 2m", "--out", "none.png")
+    assert read_record(workplace / "none.png")[0].stochasticity == Stochasticity()
+    asked = ("--from", "a.png", "--sampler", "dpm++ 2m", "--s-churn", "2")
+    assert "DPM++ 2M takes no s_churn" in fails(capsys, *asked), "what is asked for is refused"
 
 
 def test_a_picture_that_started_from_others_needs_them_again(
@@ -145,7 +183,7 @@ def test_pictures_that_say_nothing_are_refused(
 ) -> None:
     Image.new("RGB", (8, 8)).save(workplace / "plain.png")
     assert "does not say how it was made" in fails(capsys, "--from", "plain.png")
-    assert "cannot be read as a picture" in fails(capsys, "--from", "nothing.png")
+    assert "There is no picture nothing.png." in fails(capsys, "--from", "nothing.png")
 
 
 def test_files_of_a_format_are_numbered_together(workplace: Path) -> None:
