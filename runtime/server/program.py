@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 from types import FrameType
@@ -35,14 +36,14 @@ def run_server(service: Service) -> None:
         UserError: the engines cannot be loaded.
     """
     settings = service.settings
+    _allow_open_files(settings.max_connections)
+    listener = _listen(settings)
     if not settings.keys and settings.host not in _LOOPBACK:
         log.warning(
             "listening on %s without keys: everyone who reaches the port can use the server "
             "(FRACTURE_KEYS)",
             settings.host,
         )
-    _allow_open_files(settings.max_connections)
-    listener = _listen(settings)
     server = _Server(server_config(service), service)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
@@ -121,9 +122,18 @@ def _listen(settings: ServerSettings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except (OSError, UnicodeError) as error:  # the latter of names with an empty label
-        why = getattr(error, "strerror", None) or "no such name is possible"
+    except (OSError, UnicodeError) as error:
         raise SettingError(
-            f"Cannot listen on {settings.host} port {settings.port}: {why}. "
+            f"Cannot listen on {settings.host} port {settings.port}: {_why(error)}. "
             "Choose another --host or --port."
         ) from error
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    match error:
+        case UnicodeError():  # of names with an empty label
+            return "no such name is possible"
+        case socket.gaierror():
+            return str(error.strerror)
+        case _:  # `create_server` adds the address to its own text
+            return os.strerror(error.errno or 0)

@@ -186,4 +186,14 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         with serving("--bundle", str(bundle), "--port", port, "--backend", "cpu") as program:
             assert program.wait() == 1
-    assert f"Cannot listen on 127.0.0.1 port {port}" in program.text
+    (line,) = program.log
+    assert f"Cannot listen on 127.0.0.1 port {port}: Address already in use. Choose" in line
+
+
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    """One line: where nothing listens, nobody is to be warned of who may call."""
+    bundle = write_bundle(tmp_path / "bundle")
+    with serving("--bundle", str(bundle), "--host", "192.0.2.1", "--backend", "cpu") as program:
+        assert program.wait() == 1
+    (line,) = program.log
+    assert "Cannot listen on 192.0.2.1 port 7860: Cannot assign requested address. " in line
