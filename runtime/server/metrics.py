@@ -25,8 +25,9 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _STAGE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _ROW_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
-STAGES = ("text", "encode", "denoise", "decode")
-"""The calls of engines that make a picture."""
+STAGES = ("text", "encode", "denoise", "decode", "probe")
+"""The calls of engines that may fail while the server serves: those that make a picture, and those
+that see whether engines work again."""
 
 
 class Closed(StrEnum):

@@ -1,4 +1,4 @@
-"""What every request passes on its way in: an id, the caller's name, limits on its body."""
+"""What every request passes on its way in: an id, limits on connections and bodies, a name."""
 
 import logging
 import time
@@ -28,7 +28,6 @@ OPEN_PATHS = ("/healthz", "/readyz", "/v1/images/files/", PAGE_FILES)
 """Beginnings of paths that need no key: what is there tells nothing, or is signed.
 
 The page itself is at `/`, with which every path begins."""
-
 
 SCRIPTS_CHALLENGE = 'Bearer realm="fracture-sd"'
 """Scripts of browsers ask for the key themselves: at `Basic` the browser's own dialog would."""
