@@ -2,6 +2,7 @@
 
 import logging
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,12 +97,15 @@ def measure_capacity(pipeline: Pipeline, slots: int) -> Capacity:
 def warm_up(pipeline: Pipeline) -> None:
     """Call every engine once on a picture of the bundle's default size.
 
+    Its prompt is a new one each time: for one that is known the text encoder would not be called.
+
     Raises:
         BackendError: an engine fails.
     """
     defaults = pipeline.bundle.manifest.defaults
     blank = SourcePicture.of(np.zeros((defaults.height, defaults.width, 3), np.uint8))
-    (settings,) = pipeline.settle([Request("", seed=0, init=InitSettings(blank))])
+    request = Request(secrets.token_hex(8), seed=0, init=InitSettings(blank))
+    (settings,) = pipeline.settle([request])
     slot = _start(pipeline, settings)
     _advance(pipeline, [slot], 1)
     complete(pipeline.finish(np.zeros_like(slot.latents), settings))

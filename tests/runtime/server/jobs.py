@@ -1,5 +1,6 @@
 """What tests of several protocols do with jobs."""
 
+import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,13 @@ from tests.waiting import wait_until
 
 COMPANY = Request("a cat", seed=3, steps=100)
 """A picture that is in the denoiser from before another job comes until after its end."""
+
+
+def grey_picture() -> str:
+    """A picture to start from, as base64."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def submit(client: TestClient, **body: object) -> dict[str, Any]:

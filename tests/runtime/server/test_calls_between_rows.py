@@ -1,31 +1,21 @@
 """Between two rows of a job, whatever others need is one call of an engine at most."""
 
-import base64
-import io
 import itertools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from engines import layout
 from engines.bundle import Bundle
-from tests.runtime.server.jobs import ended, in_company, submit
+from tests.runtime.server.jobs import ended, grey_picture, in_company, submit
 from tests.runtime.server.stub import Gate, Stub
 from tests.waiting import wait_until
 
 ROWS = 80
 """More than any job here needs beside a longer one."""
 LATENT, LANCZOS = ({"scale": 2, "steps": 1, "upscaler": name} for name in ("latent", "lanczos"))
-
-
-def picture() -> str:
-    file = io.BytesIO()
-    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def record(stub: Stub, row: Gate) -> list[str]:
@@ -72,7 +62,7 @@ def run_together(stub: Stub, client: TestClient, **body: Any) -> list[str]:
             {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 1},
         ),
         (
-            {"prompt": "given", "count": 3, "init": {"picture": picture()}},
+            {"prompt": "given", "count": 3, "init": {"picture": grey_picture()}},
             {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 3, layout.VAE_ENCODER: 3},
         ),
         (
@@ -81,7 +71,7 @@ def run_together(stub: Stub, client: TestClient, **body: Any) -> list[str]:
                 "width": 1024,
                 "height": 1024,
                 "vae_tiling": "on",
-                "init": {"picture": picture()},
+                "init": {"picture": grey_picture()},
             },
             {layout.TEXT_ENCODER: 1, layout.VAE_DECODER: 4, layout.VAE_ENCODER: 4},
         ),

@@ -1,16 +1,12 @@
 """A failure injected into each stage of a picture ends its own job, and the server goes on."""
 
-import base64
-import io
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from engines import layout
@@ -22,17 +18,11 @@ from runtime.server import api_jobs
 from runtime.server import stages as stages_module
 from runtime.server.program import _Server, server_config
 from runtime.server.scheduler import Scheduler
-from tests.runtime.server.jobs import ended, in_company, submit
+from tests.runtime.server.jobs import ended, grey_picture, in_company, submit
 from tests.runtime.server.stub import Stub, live
 from tests.waiting import PATIENCE, wait_until
 
 BROKEN = BackendError("the engine broke")
-
-
-def picture() -> str:
-    file = io.BytesIO()
-    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def fail_engine(component: str) -> Callable[[Stub, pytest.MonkeyPatch], None]:
@@ -70,7 +60,7 @@ def test_a_failure_in_one_stage_ends_its_own_job(
     """A job that runs before it and one that waits behind it are finished."""
     with stub.client() as client:
         body: dict[str, Any] = {"prompt": f"fails at {stage}", "steps": 8}
-        body |= {"hires": {}} if stage == "resume" else {"init": {"picture": picture()}}
+        body |= {"hires": {}} if stage == "resume" else {"init": {"picture": grey_picture()}}
         before = submit(client)
         assert ended(client, before)["state"] == "done"
         STAGES[stage](stub, monkeypatch)
@@ -88,7 +78,7 @@ def test_nor_does_it_touch_the_job_in_the_slot_beside(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """In these stages a call is one job's."""
-    body = {"prompt": f"fails at {stage}", "init": {"picture": picture()}, "steps": 8}
+    body = {"prompt": f"fails at {stage}", "init": {"picture": grey_picture()}, "steps": 8}
     with stub.client() as client:
         with in_company(stub, client) as beside:
             STAGES[stage](stub, monkeypatch)

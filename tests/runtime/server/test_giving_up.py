@@ -1,8 +1,6 @@
 """Jobs that end before their time, in each stage: nobody else notices, and nothing is left."""
 
-import base64
 import gc
-import io
 import re
 import time
 import weakref
@@ -11,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
 from engines import layout
@@ -19,7 +16,15 @@ from engines.bundle import Bundle
 from engines.errors import OutOfMemoryError
 from runtime.png import Picture
 from runtime.request import Request
-from tests.runtime.server.jobs import COMPANY, alone, ended, in_company, pixels, submit
+from tests.runtime.server.jobs import (
+    COMPANY,
+    alone,
+    ended,
+    grey_picture,
+    in_company,
+    pixels,
+    submit,
+)
 from tests.runtime.server.stub import Gate, Stub
 from tests.waiting import wait_until
 
@@ -27,14 +32,7 @@ HIRES = {"scale": 2, "steps": 2, "upscaler": "lanczos"}
 TILED = {"width": 832, "vae_tiling": "on"}
 """Two tiles for the VAE; of the default size there are 13 in it."""
 
-
-def _given() -> dict[str, Any]:
-    file = io.BytesIO()
-    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(file, "PNG")
-    return {"init": {"picture": base64.b64encode(file.getvalue()).decode()}}
-
-
-GIVEN = _given()
+GIVEN = {"init": {"picture": grey_picture()}}
 GiveUp = Callable[[TestClient, Stub, dict[str, Any]], None]
 
 
