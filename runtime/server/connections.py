@@ -54,7 +54,7 @@ class Connections:
 
     @property
     def crowded(self) -> bool:
-        """Whether there are more than there may be, without those that are silent."""
+        """Whether there are more than there may be, after the silent have made room."""
         self._make_room(self._most)
         return len(self._used) > self._most
 

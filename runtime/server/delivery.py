@@ -30,9 +30,9 @@ class Delivery:
         self._metrics.pictures.inc()
         self._thread.submit(self._deliver, job, index, picture)
 
-    def close(self, *, wait: bool) -> None:
-        """Take no more pictures, and `wait` for those that there are."""
-        self._thread.shutdown(wait=wait)
+    def close(self) -> None:
+        """Deliver the pictures that there are; whoever sends them must have ended."""
+        self._thread.shutdown()
 
     def _deliver(self, job: Job, index: int, picture: Picture) -> None:
         if job.status.ended:

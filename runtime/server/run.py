@@ -7,6 +7,7 @@ from engines.manifest import Defaults
 from runtime.hires import HiresSettings
 from runtime.request import Settings
 from runtime.samplers.table import Table
+from runtime.server.capacity import ENTRIES
 from runtime.server.jobs import Job
 from runtime.server.scheduler import Ticket
 from runtime.server.task import Task
@@ -50,9 +51,14 @@ class Run:
         return settings
 
     @property
+    def row(self) -> int:
+        """The row at which its pass stands; 0 before it has begun."""
+        return 0 if self.slot is None else self.slot.row
+
+    @property
     def shows(self) -> bool:
         """Whether there is anything of it: before its first row there is only noise."""
-        return self.slot is not None and (self.slot.row > 0 or self.earlier is not None)
+        return self.row > 0 or self.earlier is not None
 
     def stop(self) -> None:
         """Finish it as it is; before the first row of its second pass, as its first pass left it.
@@ -60,7 +66,7 @@ class Run:
         It has left the denoiser, or will before its next row.
         """
         self.stopped = True
-        if self.slot is not None and self.slot.row == 0:
+        if not self.row:
             self.slot, self.in_last_pass = self.earlier, False
 
     @property
@@ -69,30 +75,31 @@ class Run:
         return not self.in_last_pass and self.settings.hires is not None
 
 
-def make_runs(job: Job, tables: list[Table], defaults: Defaults) -> list[Run]:
+def make_runs(job: Job, table: Table, entries: int, defaults: Defaults) -> list[Run]:
     """The runs of a new job.
 
     Args:
         job: the job.
-        tables: the sampler's table of each of its pictures, for the first pass.
+        table: the sampler's, for the first pass of each of its pictures.
+        entries: of the UNet's batch, as many as each of its pictures takes.
         defaults: the bundle's, in whose size pictures are counted.
     """
     return [
-        Run(job, index, table, _ticket(job, index, table, defaults))
-        for index, table in enumerate(tables)
+        Run(job, index, table, _ticket(job, index, table, entries, defaults))
+        for index in range(len(job.settings))
     ]
 
 
-def _ticket(job: Job, index: int, table: Table, defaults: Defaults) -> Ticket:
-    settings = job.settings[index]
-    first = relative_size(settings, defaults)
-    last = relative_size(settings.hires or settings, defaults)
+def _ticket(job: Job, index: int, table: Table, entries: int, defaults: Defaults) -> Ticket:
+    settings, share = job.settings[index], entries / ENTRIES
+    first = _relative_size(settings, defaults)
+    last = _relative_size(settings.hires or settings, defaults)
     rows_to_follow = job.rows[index] - table.rows
-    cost = table.rows * first + rows_to_follow * last
-    slots = max(1.0, first, last)
+    cost = share * (table.rows * first + rows_to_follow * last)
+    slots = max(1.0, share * max(1.0, first, last))
     return Ticket(job.id, job.client, job.priority, cost, job.created, slots)
 
 
-def relative_size(size: Settings | HiresSettings, defaults: Defaults) -> float:
+def _relative_size(size: Settings | HiresSettings, defaults: Defaults) -> float:
     """How many pictures of the bundle's default size have as many pixels as one of this size."""
     return size.width * size.height / (defaults.width * defaults.height)

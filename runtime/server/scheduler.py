@@ -6,14 +6,16 @@ and the simulation in benchmarks/ follow it with times that they make up.
 Among the pictures that wait, the most urgent goes first; a priority rises by one for every
 `AGEING_SECONDS` that one of its pictures has waited, so none starves. Within a priority, clients
 share by work and not by number of requests: fair queueing by start tags (Goyal, Vin and Cheng,
-SIGCOMM 1996, section 2), in which each picture's cost is its rows times its latent size. Virtual
-time goes on by what is served, divided among the clients that wait, as in weighted fair queueing
-(Demers, Keshav and Shenker, SIGCOMM 1989, section 2.2), so that a client is not passed for ever by
-new ones that come once. Within a client, first come is first served.
+SIGCOMM 1996, section 2), in which each picture's cost is its rows times its latent size times its
+entries of the UNet's batch. Virtual time goes on by what is served, divided among the clients that
+wait, as in weighted fair queueing (Demers, Keshav and Shenker, SIGCOMM 1989, section 2.2), so that
+a client is not passed for ever by new ones that come once. Within a client, first come is first
+served.
 
-A picture takes as many slots as it is larger than the bundle's default, so that a call of large
-pictures is no longer and takes no more memory than one of small ones. Whoever is next is waited
-for until there is room, and not passed by smaller ones; what is too large for all slots goes alone.
+A picture takes as many slots as it is larger than the bundle's default, and as it has more entries,
+of prompts that AND joins, than a prompt with guidance. So a row of such pictures is no longer, and
+takes no more memory, than one of usual ones. Whoever is next is waited for until there is room, and
+not passed by smaller ones; what is too large for all slots goes alone.
 
 Between two rows of the pictures that are being denoised there is at most one other call of an
 engine: for the pictures of one job that start, or for one picture that leaves the denoiser. The two

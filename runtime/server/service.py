@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
@@ -34,6 +35,23 @@ JOIN_SECONDS = 30.0
 """How long the end waits for the engines' last call."""
 
 _RETRY_WHILE_DRAINING = 5
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a request comes to.
+
+    Attributes:
+        settings: what each of its pictures is made of; they differ in their seeds alone.
+        table: the sampler's, for the first pass of each.
+        rows: those of all passes of each.
+        entries: of the UNet's batch, as many as each takes.
+    """
+
+    settings: list[Settings]
+    table: Table
+    rows: int
+    entries: int
 
 
 class Service:
@@ -118,17 +136,18 @@ class Service:
                     retry_after=_RETRY_WHILE_DRAINING,
                 )
             )
-        settings, tables, rows = await run_in_threadpool(self._prepare, request)
-        now = time.monotonic()
+        work = await run_in_threadpool(self._prepare, request)
+        now, count = time.monotonic(), len(work.settings)
         seconds = min(deadline or self.settings.deadline, self.settings.deadline)
-        job = Job(client, settings, rows, priority, created=now, deadline=now + seconds)
+        rows = [work.rows] * count
+        job = Job(client, work.settings, rows, priority, created=now, deadline=now + seconds)
         job.wants_previews = previews
-        self.worker.submit(job, tables)
+        self.worker.submit(job, work.table, work.entries)
         self.jobs.add(job)
         log.info(
             "job %s of %s: %d pictures, %d rows",
-            *(job.id, client, len(rows), sum(rows)),
-            extra={"fields": {"job": job.id, "client": client, "pictures": len(rows)}},
+            *(job.id, client, count, sum(rows)),
+            extra={"fields": {"job": job.id, "client": client, "pictures": count}},
         )
         return job
 
@@ -196,7 +215,7 @@ class Service:
         ):
             await asyncio.sleep(_TICK)
 
-    def _prepare(self, request: Request) -> tuple[list[Settings], list[Table], list[int]]:
+    def _prepare(self, request: Request) -> _Work:
         """In a thread: the table of a thousand steps takes its time."""
         faults = self._faults_of(request)
         if not faults:
@@ -206,7 +225,7 @@ class Service:
             raise SettingError("; ".join(faults) + ".")
         table = self.pipeline.table(settings[0])
         rows = table.rows + self.pipeline.rows_to_follow(settings[0])
-        return settings, [table] * len(settings), [rows] * len(settings)
+        return _Work(settings, table, rows, self.pipeline.prompts(settings[0]).entries)
 
     def _faults_of(self, request: Request) -> list[str]:
         limits, faults = self.settings, []
@@ -256,14 +275,14 @@ class Service:
                 self.worker.end(job, State.FAILED, fault)
 
     async def _keep_house(self) -> None:
-        reason = None
+        reason = self.why_not_ready()  # as it is while the engines are loaded
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
             self._end_overdue(now)
             self.jobs.sweep(now)
             before, reason = reason, self.why_not_ready()
-            if reason != before:
+            if reason != before and not self.draining:
                 log.warning("not ready: %s", reason) if reason else log.info("ready")
 
 

@@ -42,8 +42,8 @@ class Stages:
 
     Attributes:
         slots: pictures of the default size denoised at once at most; fewer after memory was short.
-        seconds_per_cost: the pace of denoising, for estimates: seconds for one picture's row at the
-            default size.
+        seconds_per_cost: the pace of denoising, for estimates: seconds for the row of one picture
+            of the default size with guidance.
     """
 
     def __init__(self, pipeline: Pipeline, metrics: Metrics, health: Health) -> None:
@@ -103,7 +103,7 @@ class Stages:
         """Advance every run by one row, unless its call fails."""
         denoiser, row = self._pipeline.denoiser, Row()
         began = time.monotonic()
-        cost = sum(self._relative_area(slot) for slot in self._running)
+        cost = sum(self._cost(slot) for slot in self._running)
         try:
             with self._health.calling("denoise", timed=False):
                 finished = denoiser.advance()
@@ -180,9 +180,10 @@ class Stages:
         self._running[slot] = run
         run.slot = slot
 
-    def _relative_area(self, slot: Slot) -> float:
+    def _cost(self, slot: Slot) -> float:
+        """The work of a run's row, in those of a picture of the default size with guidance."""
         _, height, width = slot.latents.shape
-        return float(height * width / self._area)
+        return float(slot.entries / ENTRIES * height * width / self._area)
 
     def _learn_pace(self, seconds_per_cost: float) -> None:
         weight = _PACE if self.seconds_per_cost else 1.0

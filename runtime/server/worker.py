@@ -14,6 +14,7 @@ from runtime.server.health import Health
 from runtime.server.jobs import Job, State
 from runtime.server.logs import logged_under
 from runtime.server.metrics import Metrics
+from runtime.server.progress import Progress
 from runtime.server.run import Run, make_runs
 from runtime.server.run_queue import RunQueue
 from runtime.server.scheduler import Action, Advance, Finish, Start
@@ -21,9 +22,6 @@ from runtime.server.stages import Stages
 from runtime.server.task import Task
 
 log = logging.getLogger(__name__)
-
-PREVIEW_SECONDS = 0.25
-"""How often a job that someone looks at shows what it is at: each time costs a millisecond."""
 
 PROBE_SECONDS = 10.0
 """How often engines that keep failing are tried again while there is nothing to do."""
@@ -55,6 +53,7 @@ class Worker:
         self._scheduler = self._queue.scheduler
         self._health = Health(metrics)
         self._stages = Stages(pipeline, metrics, self._health)
+        self._progress = Progress(self._stages.preview)
         self._delivery = Delivery(metrics, self.end)
         self._thread = threading.Thread(target=self._work, name="worker", daemon=True)
         for name, text, read in (
@@ -73,17 +72,18 @@ class Worker:
         """Load and warm the engines up, then serve, in a thread of its own."""
         self._thread.start()
 
-    def submit(self, job: Job, tables: list[Table]) -> None:
+    def submit(self, job: Job, table: Table, entries: int) -> None:
         """Let a job's pictures wait for slots.
 
         Args:
             job: a new one.
-            tables: the sampler's table of each of its pictures, for the first pass.
+            table: the sampler's, for the first pass of each of its pictures.
+            entries: of the UNet's batch, as many as each of its pictures takes.
 
         Raises:
             FaultError: the queue is full, or the server is stopping.
         """
-        runs = make_runs(job, tables, self._defaults)
+        runs = make_runs(job, table, entries, self._defaults)
         self._queue.submit(runs, self._stages.seconds_per_cost)
 
     def end(self, job: Job, state: State, fault: Fault | None = None) -> None:
@@ -134,10 +134,12 @@ class Worker:
         self._abandon("The server is stopping.")
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        self._delivery.close(wait=not self._thread.is_alive())
+        if not self._thread.is_alive():  # else the call may still bring a picture
+            self._delivery.close()
 
     def _work(self) -> None:
         try:
+            log.info("loading the engines")
             capacity = self._stages.prepare(self._wanted_slots)
             self._scheduler.slots = capacity.slots
             self.capacity = capacity
@@ -230,33 +232,12 @@ class Worker:
 
     def _advance(self) -> None:
         runs = [self._queue.run_of(ticket) for ticket in self._scheduler.running]
-        before = [_row(run) for run in runs]
-        row = self._stages.advance()
-        for run in row.finished:
-            self._scheduler.mark_denoised(run.ticket, returns=run.returns)
-        for run, error in row.failed:
-            self._fail(run, error)
-        advanced: dict[Job, int] = {}
-        firsts: dict[Job, Run] = {}
-        for run, at in zip(runs, before, strict=True):
-            advanced[run.job] = advanced.get(run.job, 0) + _row(run) - at
-            firsts.setdefault(run.job, run)
-        now = time.monotonic()
-        for job, rows in advanced.items():
-            shown = None
-            if job.wants_previews and now - job.previewed >= PREVIEW_SECONDS:
-                job.previewed = now
-                shown = self._preview(firsts[job])
-            job.add_rows(rows, shown)
-
-    def _preview(self, run: Run) -> bytes | None:
-        try:
-            return self._stages.preview(run)
-        except Exception:  # the picture itself may well be finished
-            with logged_under(run.job.request_id):
-                log.exception("job %s: no more pictures in progress", run.job.id)
-            run.job.wants_previews = False
-            return None
+        with self._progress.told(runs):
+            row = self._stages.advance()
+            for run in row.finished:
+                self._scheduler.mark_denoised(run.ticket, returns=run.returns)
+            for run, error in row.failed:
+                self._fail(run, error)
 
     def _fail(self, run: Run, error: Exception) -> None:
         if not isinstance(error, UserError):
@@ -294,8 +275,5 @@ class Worker:
         try:
             self._stages.probe()
         except Exception as error:  # readiness says so
-            log.warning("the engines still fail: %s", error)
-
-
-def _row(run: Run) -> int:
-    return 0 if run.slot is None else run.slot.row
+            ours = not isinstance(error, UserError)
+            log.warning("the engines still fail: %s", error, exc_info=ours)

@@ -107,6 +107,7 @@ def test_from_its_start_to_a_drain(demo_bundle: Path) -> None:
         line["request_id"] for line in lines if "1 pictures, 150 rows" in line["message"]
     } <= ids
     assert all(line["client"] == "alice" for line in lines if line.get("path") == "/v1/jobs")
+    assert not [line for line in lines if line["level"] in ("warning", "error")]
     assert "wonderland" not in program.text
     assert "cracked skin" not in program.text
     assert "Traceback" not in program.text

@@ -8,7 +8,7 @@ import pytest
 
 from engines import layout
 from engines.bundle import Bundle
-from runtime.server import worker
+from runtime.server import progress
 from tests.runtime.server.stub import Stub, live
 from tests.runtime.stand_ins import open_stand_in
 
@@ -33,7 +33,7 @@ def address(stub: Stub) -> Iterator[str]:
 @pytest.fixture
 def seeing(stand_in_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """A server whose bundle has a map for previews, of which each row makes one."""
-    monkeypatch.setattr(worker, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PREVIEW_SECONDS", 0.0)
     factors = ((0.3, 0.0, 0.1), (0.0, 0.3, 0.1), (0.1, 0.0, 0.3), (0.1, 0.1, 0.1), (0.0, 0.0, 0.0))
     manifest = stand_in_bundle.manifest
     latents = dataclasses.replace(manifest.latents, preview=factors)

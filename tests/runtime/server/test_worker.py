@@ -16,7 +16,7 @@ from runtime.request import Request
 from runtime.samplers.catalogue import SAMPLERS
 from runtime.server import worker as worker_module
 from runtime.slot import NonFinitePredictionError
-from tests.runtime.server.jobs import alone, ended, pixels, record_of, submit
+from tests.runtime.server.jobs import alone, ended, grey_picture, pixels, record_of, submit
 from tests.runtime.server.stub import Gate, Stub
 from tests.waiting import PATIENCE, wait_until
 
@@ -152,8 +152,9 @@ def test_a_picture_without_memory_even_alone_fails(stub: Stub) -> None:
         assert ended(client, submit(client))["state"] == "done"
 
 
+@pytest.mark.parametrize("component", layout.COMPONENTS)
 def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, component: str
 ) -> None:
     """Two probes fail as well; the first is held until it was seen that there is need of it."""
     monkeypatch.setattr(worker_module, "PROBE_SECONDS", 0.05)
@@ -165,10 +166,11 @@ def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
             raise BROKEN
 
     with stub.client() as client:
-        stub.backend.on_call[layout.UNET] = fail
-        for _ in range(3):
+        stub.backend.on_call[component] = fail
+        for i in range(3):
             assert client.get("/readyz").status_code == 200
-            assert ended(client, submit(client))["state"] == "failed"
+            job = submit(client, prompt=f"never seen {i}", init={"picture": grey_picture()})
+            assert ended(client, job)["state"] == "failed"
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "the last 3 calls of the engine failed" in answer.json()["reason"]
@@ -177,6 +179,37 @@ def test_engines_that_keep_failing_are_not_ready_until_a_probe_succeeds(
         wait_until(lambda: client.get("/readyz").status_code == 200)
         assert probe.passed > 5
         assert ended(client, submit(client))["state"] == "done"
+
+
+def test_a_server_whose_jobs_went_while_memory_was_short_is_ready_again(
+    stand_in_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sends it a job while it is not ready, nor is there one whose row could succeed."""
+    monkeypatch.setattr(worker_module, "PROBE_SECONDS", 0.05)
+    stub = Stub(stand_in_bundle, slots=16, max_pictures=16)
+    third, cancelled = threading.Event(), threading.Event()
+    with stub.client() as client:
+
+        def too_large(batch: int) -> None:
+            if batch == 2 * 4:
+                third.set()
+                assert cancelled.wait(PATIENCE)
+            if batch > 2:
+                raise OutOfMemoryError("no memory")
+
+        stub.backend.on_call[layout.UNET] = too_large
+        job = submit(client, count=16)
+        assert third.wait(PATIENCE)
+        client.delete(f"/v1/jobs/{job['id']}")
+        with stub.backend.held(layout.VAE_ENCODER) as probed:
+            cancelled.set()
+            assert probed.wait(PATIENCE)
+            answer = client.get("/readyz")
+            assert (answer.status_code, answer.json()["ready"]) == (503, False)
+            assert "the last 3 calls of the engine failed" in answer.json()["reason"]
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert stub.service.worker.slots == 2
+        assert ended(client, submit(client, count=2))["state"] == "done"
 
 
 def test_a_stuck_engine_is_noticed_and_forgiven(
@@ -230,6 +263,19 @@ def test_jobs_that_are_left_at_the_end_are_cancelled(stub: Stub) -> None:
         stub.backend.release()
         stub.service.worker.stop(PATIENCE)
         assert job.status.ended
+    assert all(session.closed for session in stub.backend.sessions.values())
+
+
+def test_a_call_that_outlasts_the_wait_for_its_end_still_brings_a_picture(stub: Stub) -> None:
+    """What is sent to be compressed then finds somebody who takes it."""
+    worker = stub.service.worker
+    with stub.client() as client:
+        with stub.backend.held(layout.VAE_DECODER) as waiting:
+            submit(client)
+            assert waiting.wait(PATIENCE)
+            worker.stop(timeout=0)
+        worker.stop(timeout=PATIENCE)
+    assert worker.error is None
     assert all(session.closed for session in stub.backend.sessions.values())
 
 
