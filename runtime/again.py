@@ -185,9 +185,9 @@ def _init(fields: "_Fields") -> UnnamedInit | None:
         return None
     taken = {
         "blur": fields.take("Mask blur", float, None),
-        "invert": fields.take("Mask mode", "Inpaint not masked".__eq__, None),
+        "invert": fields.take("Mask mode", lambda mode: mode == "Inpaint not masked", None),
         "content": fields.take("Masked content", str, None),
-        "only_masked": fields.take("Inpaint area", "Only masked".__eq__, None),
+        "only_masked": fields.take("Inpaint area", lambda area: area == "Only masked", None),
         "padding": fields.take("Masked area padding", int, None),
     }
     mask = {name: value for name, value in taken.items() if value is not None}
