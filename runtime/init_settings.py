@@ -1,5 +1,6 @@
 """What a picture starts from where it does not start from nothing: img2img and inpainting."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -110,7 +111,7 @@ def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
     elif steps > 0 and first_step(steps, init.strength) == steps:
         faults.append(
             f"the strength {init.strength:g} leaves none of {steps} steps: choose at least "
-            f"{1 / steps:.2g}, or more steps"
+            f"{math.ceil(1000 / steps) / 1000:g}, or more steps"
         )
     before = init.picture.width, init.picture.height
     only_masked = init.mask is not None and init.mask.only_masked

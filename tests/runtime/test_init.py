@@ -1,6 +1,7 @@
 """Pictures from pictures on stand-ins: what changes, what stays, and what is refused."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -306,6 +307,16 @@ def test_what_is_not_possible_is_said(fields: dict[str, object], message: str) -
     said = _refusal(**fields)
     assert message in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 9, 12, 30, 41, 64, 150, 333, 999, 1000])
+def test_the_strength_that_is_advised_leaves_a_step(steps: int) -> None:
+    said = _refusal(init=dataclasses.replace(INIT, strength=0.9 / steps), steps=steps)
+    advice = re.search(r"leaves none of \d+ steps: choose at least ([\d.]+), or more", said)
+    assert advice is not None
+    strength = float(advice[1])
+    assert init_settings.first_step(steps, strength) == steps - 1
+    assert settle(_request(dataclasses.replace(INIT, strength=strength), steps=steps), MANIFEST)
 
 
 _DOT = np.zeros((72, 96), np.uint8)
