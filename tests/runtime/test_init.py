@@ -319,44 +319,6 @@ def test_the_strength_that_is_advised_leaves_a_step(steps: int) -> None:
     assert settle(_request(dataclasses.replace(INIT, strength=strength), steps=steps), MANIFEST)
 
 
-_DOT = np.zeros((72, 96), np.uint8)
-_DOT[20:23, 30:33] = 255
-DOT = SourcePicture.of(_DOT)
-_CELL = np.zeros((72, 96), np.uint8)
-_CELL[24:32, 32:40] = 255
-_SIDE = np.zeros((72, 96), np.uint8)
-_SIDE[:, :8] = 255
-
-
-@pytest.mark.parametrize(
-    ("fields", "request_fields", "paints"),
-    [
-        ({"picture": DOT, "blur": 0.0}, {}, False),
-        ({"picture": DOT, "blur": 0.0, "soft": True}, {}, True),
-        (
-            {"picture": DOT, "blur": 0.0, "only_masked": True, "padding": 4},
-            {},
-            True,
-        ),
-        ({"picture": SourcePicture.of(_CELL), "blur": 0.0}, {}, True),
-        ({"picture": SourcePicture.of(_CELL), "blur": 4.0}, {}, False),
-        ({"picture": SourcePicture.of(_SIDE)}, {"width": 96, "height": 72}, True),
-        ({"picture": SourcePicture.of(_SIDE)}, {"width": 64, "height": 96}, False),
-    ],
-)
-def test_a_mask_that_reaches_no_latent_is_refused(
-    fields: dict[str, object], request_fields: dict[str, object], paints: bool
-) -> None:
-    """A run would change nothing but what the VAE loses: too small, too blurred, cut off."""
-    init = dataclasses.replace(_mask(**fields), resize=CROP)
-    request = _request(init, **request_fields)
-    if paints:
-        assert settle(request, MANIFEST)
-        return
-    with pytest.raises(SettingError, match="paints nothing: it covers none of the latents"):
-        settle(request, MANIFEST)
-
-
 def test_a_picture_that_only_a_record_names_is_asked_for(bundle: Bundle) -> None:
     named = SourcePicture(PHOTO.sha256, 96, 72)
     settings = Settings("a", "", 1, 8, 1.0, "DDIM", "normal", 96, 72, 1, init=InitSettings(named))

@@ -1,0 +1,62 @@
+"""Masks that reach none of a run's latents, and are refused before any work."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from engines.errors import SettingError
+from runtime.init_settings import InitSettings, MaskSettings
+from runtime.request import Request, settle
+from runtime.resize import CROP
+from runtime.source_picture import SourcePicture
+from tests.runtime.stand_ins import MANIFEST
+
+SIZE = (72, 96)
+PHOTO = SourcePicture.of(np.zeros((*SIZE, 3), np.uint8))
+
+
+def _mask(top: int, bottom: int, left: int, right: int) -> SourcePicture:
+    pixels = np.zeros(SIZE, np.uint8)
+    pixels[top:bottom, left:right] = 255
+    return SourcePicture.of(pixels)
+
+
+DOT = MaskSettings(_mask(20, 23, 30, 33), blur=0)
+CELL = MaskSettings(_mask(24, 32, 32, 40), blur=0)
+SIDE = MaskSettings(_mask(0, 72, 0, 8))
+
+
+@pytest.mark.parametrize(
+    ("mask", "width", "height", "paints"),
+    [
+        (DOT, 96, 72, False),
+        (dataclasses.replace(DOT, soft=True), 96, 72, True),
+        (dataclasses.replace(DOT, only_masked=True, padding=4), 64, 64, True),
+        (dataclasses.replace(DOT, only_masked=True, padding=32), 64, 64, False),
+        (CELL, 96, 72, True),
+        (dataclasses.replace(CELL, blur=4), 96, 72, False),
+        (SIDE, 96, 72, True),
+        (SIDE, 64, 96, False),
+    ],
+    ids=[
+        "too small",
+        "in part",
+        "enlarged",
+        "hardly enlarged",
+        "one latent",
+        "blurred away",
+        "at the side",
+        "cut off",
+    ],
+)
+def test_a_mask_that_reaches_no_latent_is_refused(
+    mask: MaskSettings, width: int, height: int, paints: bool
+) -> None:
+    init = InitSettings(PHOTO, resize=CROP, mask=mask)
+    request = Request("a cat", init=init, width=width, height=height)
+    if paints:
+        assert settle(request, MANIFEST)
+        return
+    with pytest.raises(SettingError, match="paints nothing: it covers none of the latents"):
+        settle(request, MANIFEST)
