@@ -12,11 +12,13 @@ from tqdm import tqdm
 from convert.completeness import check_complete
 from convert.documents import bundle_documents
 from convert.embeddings import with_embeddings, write_embeddings
+from convert.export_options import ATTENTION_OPSET
 from convert.export_plan import ExportPlan
 from convert.graphs import GRAPHS
 from convert.measure import Measurement, measured
 from convert.model import WEIGHT_FILES
 from convert.onnx_file import describe_graph, write_graph
+from convert.openvino_graph import write_openvino_graph
 from convert.preview import fit_preview
 from convert.stress import STRESSED, find_overflow
 from convert.trace import trace_graph
@@ -63,6 +65,10 @@ def run_export(
                 bar.set_postfix_str(name)
                 with measured() as costs[name]:
                     components[name] = _export_component(plan, name, partial)
+                    if name == layout.UNET and plan.opset < ATTENTION_OPSET:
+                        write_openvino_graph(partial / layout.graph_file(name))
+                        arranged = layout.openvino_graph_file(name)
+                        components[name] = replace(components[name], openvino_graph=arranged)
         encoder = components[layout.VAE_ENCODER]
         factors = fit_preview(partial / encoder.graph, encoder, plan.manifest.latents)
         manifest = replace(

@@ -13,6 +13,12 @@ DTYPES: Final = ("fp16", "fp32")
 OPSETS: Final = range(18, 24)
 """The ONNX opsets that graphs can be written in; the first is the oldest that torch writes."""
 
+ATTENTION_OPSET: Final = 23
+"""From this opset on attention is one operator, and there is nothing to arrange for OpenVINO."""
+
+OPENVINO_ARRANGEMENT: Final = 1
+"""The revision of the UNet's graph for OpenVINO; bundles with another are exported again."""
+
 _STATIC: Final = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:x([1-9]\d{0,3}))?")
 
 

@@ -13,7 +13,13 @@ from convert.embeddings import (
     read_embeddings,
     with_embeddings,
 )
-from convert.export_options import OPSETS, check_opset, parse_dtypes, parse_static
+from convert.export_options import (
+    OPENVINO_ARRANGEMENT,
+    OPSETS,
+    check_opset,
+    parse_dtypes,
+    parse_static,
+)
 from convert.fuse_plan import hash_base
 from convert.fuse_record import FuseRecord, read_record
 from convert.hashing import find_changed
@@ -110,6 +116,7 @@ def plan_export(
     identity = identity_of(
         {
             "revision": layout.REVISION,
+            "openvino": OPENVINO_ARRANGEMENT,
             "opset": opset,
             "dtypes": dict(dtypes),
             "fixed": dict(fixed),

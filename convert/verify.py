@@ -25,7 +25,14 @@ from engines.axes import fixed_axes
 from engines.backend import choose_backend
 from engines.bundle import Bundle
 from engines.errors import BundleError, InputError
-from engines.manifest import Manifest, Parity, PictureParity, read_manifest, write_manifest
+from engines.manifest import (
+    ComponentSpec,
+    Manifest,
+    Parity,
+    PictureParity,
+    read_manifest,
+    write_manifest,
+)
 from engines.publish import exclusive, publish_file
 from engines.session import Array
 
@@ -99,12 +106,28 @@ def _read_model(bundle: Bundle, directory: Path) -> BaseModel:
 def _verify_component(bundle: Bundle, model: BaseModel, name: str) -> tuple[Parity, ...]:
     inputs = verification_inputs(name, model, fixed_axes(name, bundle.component(name)))
     references = _run_torch(model, name, inputs)
-    found = _run_graph(bundle, name, inputs)
-    dtype = bundle.component(name).dtype
+    spec = bundle.component(name)
+    found = {"": _run_graph(bundle, name, inputs)}
+    if spec.openvino_graph:
+        arranged = replace(spec, graph=spec.openvino_graph)
+        found[f" of {layout.OPENVINO_GRAPH_FILE}"] = _run_graph(
+            _with_component(bundle, name, arranged), name, inputs
+        )
     return tuple(
-        compare(output, [r[output] for r in references], [f[output] for f in found], dtype)
+        compare(
+            f"{output}{which}",
+            [r[output] for r in references],
+            [o[output] for o in outputs],
+            spec.dtype,
+        )
+        for which, outputs in found.items()
         for output in layout.COMPONENTS[name].outputs
     )
+
+
+def _with_component(bundle: Bundle, name: str, spec: ComponentSpec) -> Bundle:
+    components = {**bundle.manifest.components, name: spec}
+    return replace(bundle, manifest=replace(bundle.manifest, components=components))
 
 
 def _run_torch(model: BaseModel, name: str, inputs: Sequence[Inputs]) -> list[dict[str, Array]]:

@@ -50,10 +50,11 @@ class _AnyBatch(Session):
         self._fill = fill
         self._whole = False
         self._bound: dict[str, Array] = {}
+        self._gathered: dict[str, Array] = {}
 
     def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
-        """The graph's."""
-        return self._session.preparation(sizes)
+        """The graph's, for batches of the one size."""
+        return self._session.preparation({**sizes, "batch": self._size})
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         self._bound.update(feeds)
@@ -63,21 +64,33 @@ class _AnyBatch(Session):
             self._whole = True
             return self._session.run(changed)
         self._whole = False
-        parts = [self._run_batch(begin, entries) for begin in range(0, entries, self._size)]
-        return {
-            tensor.name: np.concatenate([part[tensor.name] for part in parts])[:entries]
-            for tensor in self.outputs
-        }
+        for begin in range(0, entries, self._size):
+            count = min(self._size, entries - begin)
+            outputs = self._session.run(self._batch(begin, count))
+            for name, output in outputs.items():
+                self._buffer(name, entries, output)[begin : begin + count] = output[:count]
+        return self._gathered
 
-    def _run_batch(self, begin: int, entries: int) -> dict[str, Array]:
-        end = begin + self._size
-        places = range(begin, end if self._fill else min(end, entries))
-        feeds = {name: array.take(places, 0, mode="clip") for name, array in self._bound.items()}
-        return {name: array.copy() for name, array in self._session.run(feeds).items()}
+    def _batch(self, begin: int, count: int) -> dict[str, Array]:
+        """The inputs of one batch: parts of what is bound, copied only to be filled up."""
+        if self._fill and count < self._size:
+            places = range(begin, begin + self._size)
+            return {name: array.take(places, 0, mode="clip") for name, array in self._bound.items()}
+        return {name: array[begin : begin + count] for name, array in self._bound.items()}
+
+    def _buffer(self, name: str, entries: int, output: Array) -> Array:
+        """Where the entries of an output are gathered."""
+        shape = (entries, *output.shape[1:])
+        buffer = self._gathered.get(name)
+        if buffer is None or buffer.shape != shape:
+            buffer = self._gathered[name] = np.empty(shape, output.dtype)
+        return buffer
 
     def close(self) -> None:
         """Release the graph."""
         self._session.close()
+        self._bound = {}
+        self._gathered = {}
 
 
 def _release(tensor: TensorSpec, axes: tuple[str | int | None, ...]) -> TensorSpec:

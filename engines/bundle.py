@@ -1,5 +1,6 @@
 """Opening a bundle: the directory that the converter publishes and the runtime serves."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,11 @@ class Bundle:
         """The path of a component's ONNX graph."""
         return self.path / self.component(name).graph
 
+    def openvino_graph(self, name: str) -> Path:
+        """The path of the graph that OpenVINO runs fastest for a component."""
+        spec = self.component(name)
+        return self.path / (spec.openvino_graph or spec.graph)
+
     def weights_size(self, name: str) -> int:
         """Bytes of a component's graph and its external data."""
         return sum(
@@ -52,7 +58,8 @@ def open_bundle(path: Path) -> Bundle:
             f"There is no bundle at {path}. Make one with `convert all --out {path}`."
         )
     manifest = read_manifest(path / layout.BUNDLE_FILE)
-    names = [*manifest.files, *(part.graph for part in manifest.components.values())]
+    graphs = [(part.graph, part.openvino_graph) for part in manifest.components.values()]
+    names = [*manifest.files, *itertools.chain.from_iterable(graphs)]
     _raise_faults(path, [f"{name} is not inside" for name in names if _leaves(name)])
     faults = []
     for name, entry in manifest.files.items():

@@ -29,6 +29,9 @@ VAE_DECODER = "vae_decoder"
 
 GRAPH_FILE = "model.onnx"
 GRAPH_DATA_FILE = "model.onnx_data"
+OPENVINO_GRAPH_FILE = "openvino.onnx"
+"""A graph as OpenVINO runs it fastest; it shares the data of `GRAPH_FILE`."""
+
 WEIGHT_MAP_FILE = "weights.json"
 
 CHUNK_TOKENS = 77
@@ -94,6 +97,11 @@ clip skip 2 means in AUTOMATIC1111's webui, and `clip_skip=1` in diffusers.
 def graph_file(component: str) -> str:
     """The path of a component's ONNX graph inside the bundle."""
     return f"{component}/{GRAPH_FILE}"
+
+
+def openvino_graph_file(component: str) -> str:
+    """The path inside the bundle of a component's graph as OpenVINO runs it fastest."""
+    return f"{component}/{OPENVINO_GRAPH_FILE}"
 
 
 def weight_map_file(component: str) -> str:

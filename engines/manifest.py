@@ -28,6 +28,7 @@ class ComponentSpec:
     """One exported graph: where it is, the dtype of its weights, its tensors.
 
     `dtype_reason` says why it has another dtype than was asked for; it is empty where it has not.
+    `openvino_graph` is the same graph as OpenVINO runs it fastest, empty where there is none.
     """
 
     graph: str
@@ -35,6 +36,7 @@ class ComponentSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     dtype_reason: str = ""
+    openvino_graph: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ class CpuBackend:
         """Load one component."""
         from engines.backends.ort import OrtSession
 
-        return OrtSession(bundle, component, PROVIDER, lambda options: None)
+        return OrtSession(
+            bundle.component(component), bundle.graph(component), PROVIDER, lambda options: None
+        )
 
 
 BACKEND: Final[Backend] = CpuBackend()

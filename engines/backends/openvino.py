@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from engines import layout
+from engines.any_batch import open_to_any_batch
 from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.backends.fixed_sizes import FixedSizesSession
@@ -51,7 +52,8 @@ class OpenVinoBackend:
         if component == layout.TEXT_ENCODER:
             return _compile(bundle, component, {})
         spec = bundle.component(component)
-        return FixedSizesSession(spec, functools.partial(_compile, bundle, component))
+        compiled = FixedSizesSession(spec, functools.partial(_compile, bundle, component))
+        return open_to_any_batch(compiled, component, spec, most=1)
 
 
 def _compile(bundle: Bundle, component: str, sizes: Mapping[str, int]) -> Session:
@@ -69,7 +71,8 @@ def _compile(bundle: Bundle, component: str, sizes: Mapping[str, int]) -> Sessio
         options.add_provider_for_devices(devices, {})
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
 
-    return OrtSession(bundle, component, PROVIDER, configure)
+    graph = bundle.openvino_graph(component)
+    return OrtSession(bundle.component(component), graph, PROVIDER, configure)
 
 
 @functools.cache

@@ -1,13 +1,14 @@
 """ONNX Runtime: loading a graph, and the session that its CPU providers share."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from engines.backends.shortage import failure_kind
-from engines.bundle import Bundle
 from engines.errors import BackendError
+from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
 Configure = Callable[[onnxruntime.SessionOptions], None]
@@ -15,17 +16,15 @@ Configure = Callable[[onnxruntime.SessionOptions], None]
 
 
 def load_graph(
-    bundle: Bundle,
-    component: str,
+    graph: Path,
     provider: str,
     configure: Configure,
     built_in: Mapping[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Load a component's graph on one provider.
+    """Load a graph on one provider.
 
     Args:
-        bundle: the bundle.
-        component: the component's name.
+        graph: the .onnx file.
         provider: the provider that has to be the active one.
         configure: puts the provider into the options, where it is a plugin.
         built_in: the options of a provider that is part of ONNX Runtime.
@@ -37,16 +36,15 @@ def load_graph(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     configure(options)
-    path = str(bundle.graph(component))
     providers = None if built_in is None else [(provider, dict(built_in))]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(str(graph), options, providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime has no public base class for its errors
-        raise failure_kind(error)(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise failure_kind(error)(f"ONNX Runtime cannot load {graph}: {error}") from error
     active = session.get_providers()
     if active[0] != provider:
         raise BackendError(
-            f"ONNX Runtime loaded {path} on {active[0]} instead of {provider}. "
+            f"ONNX Runtime loaded {graph} on {active[0]} instead of {provider}. "
             "Choose another --backend or repair the installation."
         )
     return session
@@ -65,9 +63,11 @@ def run_error(error: Exception, where: str = "") -> BackendError:
 class OrtSession(Session):
     """One graph in ONNX Runtime, fed from and answered into the machine's main memory."""
 
-    def __init__(self, bundle: Bundle, component: str, provider: str, configure: Configure) -> None:
-        super().__init__(bundle.component(component))
-        self._session: Any = load_graph(bundle, component, provider, configure)
+    def __init__(
+        self, spec: ComponentSpec, graph: Path, provider: str, configure: Configure
+    ) -> None:
+        super().__init__(spec)
+        self._session: Any = load_graph(graph, provider, configure)
         self._names = [tensor.name for tensor in self.outputs]
         self._bound: dict[str, Array] = {}
 

@@ -53,7 +53,7 @@ class OrtDeviceSession(Session):
     def __init__(self, bundle: Bundle, component: str, provider: GpuProvider) -> None:
         super().__init__(bundle.component(component))
         self._session: Any = load_graph(
-            bundle, component, provider.name, _with_records(provider), provider.built_in
+            bundle.graph(component), provider.name, _with_records(provider), provider.built_in
         )
         if provider.off_gpu is not None:
             _refuse_work_on_cpu(self._session, provider, component)

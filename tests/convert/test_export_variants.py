@@ -71,6 +71,7 @@ def test_overflowing_half_of_the_vae_is_float32_and_says_why(exported: Bundle) -
     assert reason.startswith("in fp16 Conv")
     assert reason.endswith("on stress inputs, and 65504 is the most")
     assert not any(components[name].dtype_reason for name in components if name != "vae_decoder")
+    assert exported.openvino_graph("unet") == exported.graph("unet"), "attention is one operator"
     assert {path.name for path in (exported.path / "vae_decoder").iterdir()} == {
         "config.json",
         "model.onnx",

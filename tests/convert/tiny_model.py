@@ -15,8 +15,13 @@ WIDTH = 32
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 
 
-def write_tiny_model(base: Path, target: Path, *, seed: int = 0, in_channels: int = 4) -> Path:
-    """Write a model whose index, scheduler and tokenizer are those of `base`."""
+def write_tiny_model(
+    base: Path, target: Path, *, seed: int = 0, in_channels: int = 4, width: int = WIDTH
+) -> Path:
+    """Write a model whose index, scheduler and tokenizer are those of `base`.
+
+    The UNet is `width` channels wide, which its attention divides among two heads.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -29,7 +34,7 @@ def write_tiny_model(base: Path, target: Path, *, seed: int = 0, in_channels: in
         in_channels=in_channels,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(WIDTH, WIDTH),
+        block_out_channels=(width, width),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,

@@ -65,7 +65,7 @@ def test_every_entry_comes_through_in_its_place(batch: int, calls: int) -> None:
     inner = Adder(SPEC)
     feeds = _feeds(batch)
     with open_to_any_batch(inner, layout.UNET, SPEC) as session:
-        found = session.run(feeds)["out_sample"]
+        found = session.run(feeds)["out_sample"].copy()
         np.testing.assert_array_equal(
             found, feeds["sample"] + feeds["timestep"][:, None, None, None] + 10
         )

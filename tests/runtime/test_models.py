@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engines import layout
+from engines.any_batch import open_to_any_batch
 from engines.axes import Limits, fixed_limits
 from engines.backend import Choice
 from engines.backends.fixed_sizes import FixedSizesSession
@@ -60,7 +61,8 @@ class CompilingBackend:
             self.threads.add(threading.current_thread().name)
             return StandInSession(component)
 
-        return FixedSizesSession(bundle.component(component), compile_for)
+        spec = bundle.component(component)
+        return open_to_any_batch(FixedSizesSession(spec, compile_for), component, spec, most=1)
 
 
 @pytest.fixture(scope="module")

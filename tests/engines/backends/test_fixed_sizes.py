@@ -1,4 +1,4 @@
-"""A session that is compiled for the sizes of its inputs: when anew, and with which inputs."""
+"""A session that is compiled for the sizes of its inputs, and for one entry of a batch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engines import layout
+from engines.any_batch import open_to_any_batch
 from engines.backends.fixed_sizes import FixedSizesSession
 from engines.errors import InternalError
 from engines.manifest import ComponentSpec, TensorSpec
@@ -15,15 +17,16 @@ SPEC = ComponentSpec(
     "unet/model.onnx",
     "float32",
     inputs=(
-        TensorSpec("sample", "float32", ("batch", 4, "height")),
-        TensorSpec("scale", "float32", ("batch",)),
+        TensorSpec(layout.SAMPLE, "float32", ("batch", 4, "height", 1)),
+        TensorSpec(layout.TIMESTEP, "float32", ("batch",)),
     ),
-    outputs=(TensorSpec("out", "float32", ("batch", 4, "height")),),
+    outputs=(TensorSpec(layout.OUT_SAMPLE, "float32", ("batch", 4, "height", 1)),),
 )
+"""A UNet whose pictures are one pixel wide."""
 
 
 class Compiled(Session):
-    """sample * scale, for one batch and height only, in a buffer that the next run overwrites."""
+    """sample * timestep for one batch and height, in a buffer that the next run overwrites."""
 
     def __init__(self, spec: ComponentSpec, sizes: Mapping[str, int]) -> None:
         super().__init__(spec)
@@ -37,10 +40,10 @@ class Compiled(Session):
         assert not self.closed
         self.runs += 1
         self._bound.update(feeds)
-        sample, scale = self._bound["sample"], self._bound["scale"]
-        assert sample.shape == (self.sizes.get("batch", 2), 4, self.sizes["height"])
-        self._out = np.multiply(sample, scale[:, None, None], out=self._out)
-        return {"out": self._out}
+        sample, timestep = self._bound["sample"], self._bound["timestep"]
+        assert sample.shape == (self.sizes.get("batch", 2), 4, self.sizes["height"], 1)
+        self._out = np.multiply(sample, scaled(timestep), out=self._out)
+        return {"out_sample": self._out}
 
     def close(self) -> None:
         self.closed = True
@@ -57,8 +60,18 @@ class Compiler:
         return self.made[-1]
 
 
+def open_session(compiler: Compiler) -> Session:
+    """As the OpenVINO backend composes it."""
+    compiled = FixedSizesSession(compiler.spec, compiler)
+    return open_to_any_batch(compiled, layout.UNET, compiler.spec, most=1)
+
+
 def sample(batch: int, height: int) -> Array:
-    return np.arange(batch * 4 * height, dtype=np.float32).reshape(batch, 4, height)
+    return np.arange(batch * 4 * height, dtype=np.float32).reshape(batch, 4, height, 1)
+
+
+def scaled(timestep: Array) -> Array:
+    return timestep[:, None, None, None]
 
 
 SCALE = np.array([2.0, 3.0], np.float32)
@@ -66,16 +79,16 @@ SCALE = np.array([2.0, 3.0], np.float32)
 
 def test_a_batch_is_as_many_runs_of_one_entry_compiled_once() -> None:
     compiler = Compiler()
-    with FixedSizesSession(SPEC, compiler) as session:
+    with open_session(compiler) as session:
         assert not compiler.made
-        session.run({"sample": sample(2, 5), "scale": SCALE})
-        out = session.run({"sample": sample(2, 5) + 1})["out"]
-        np.testing.assert_array_equal(out, (sample(2, 5) + 1) * SCALE[:, None, None])
-        out = session.run({"sample": sample(1, 5), "scale": SCALE[1:]})["out"]
+        session.run({"sample": sample(2, 5), "timestep": SCALE})
+        out = session.run({"sample": sample(2, 5) + 1})["out_sample"]
+        np.testing.assert_array_equal(out, (sample(2, 5) + 1) * scaled(SCALE))
+        out = session.run({"sample": sample(1, 5), "timestep": SCALE[1:]})["out_sample"]
         np.testing.assert_array_equal(out, sample(1, 5) * 3)
         four = np.arange(4, dtype=np.float32)
-        out = session.run({"sample": sample(4, 5), "scale": four})["out"]
-        np.testing.assert_array_equal(out, sample(4, 5) * four[:, None, None])
+        out = session.run({"sample": sample(4, 5), "timestep": four})["out_sample"]
+        np.testing.assert_array_equal(out, sample(4, 5) * scaled(four))
     (compiled,) = compiler.made
     assert compiled.sizes == {"batch": 1, "height": 5}
     assert compiled.runs == 2 + 2 + 1 + 4
@@ -84,10 +97,10 @@ def test_a_batch_is_as_many_runs_of_one_entry_compiled_once() -> None:
 
 def test_other_sizes_are_compiled_with_every_bound_input() -> None:
     compiler = Compiler()
-    with FixedSizesSession(SPEC, compiler) as session:
-        session.run({"sample": sample(2, 5), "scale": SCALE})
-        out = session.run({"sample": sample(2, 7)})["out"]
-        np.testing.assert_array_equal(out, sample(2, 7) * SCALE[:, None, None])
+    with open_session(compiler) as session:
+        session.run({"sample": sample(2, 5), "timestep": SCALE})
+        out = session.run({"sample": sample(2, 7)})["out_sample"]
+        np.testing.assert_array_equal(out, sample(2, 7) * scaled(SCALE))
     assert [compiled.sizes["height"] for compiled in compiler.made] == [5, 7]
     assert [compiled.closed for compiled in compiler.made] == [True, True]
 
@@ -100,16 +113,16 @@ def prepare(session: Session, height: int) -> None:
 
 def test_what_was_prepared_is_not_compiled_again() -> None:
     compiler = Compiler()
-    with FixedSizesSession(SPEC, compiler) as session:
+    with open_session(compiler) as session:
         prepare(session, height=5)
         assert [compiled.sizes for compiled in compiler.made] == [{"batch": 1, "height": 5}]
-        session.run({"sample": sample(2, 5), "scale": SCALE})
+        session.run({"sample": sample(2, 5), "timestep": SCALE})
         assert session.preparation({"height": 5}) is None
         assert len(compiler.made) == 1
         prepare(session, height=7)
         prepare(session, height=5)
-        out = session.run({"sample": sample(2, 5)})["out"]
-        np.testing.assert_array_equal(out, sample(2, 5) * SCALE[:, None, None])
+        out = session.run({"sample": sample(2, 5)})["out_sample"]
+        np.testing.assert_array_equal(out, sample(2, 5) * scaled(SCALE))
     assert len(compiler.made) == 3
 
 
@@ -117,22 +130,22 @@ def test_a_batch_that_is_fixed_runs_whole() -> None:
     spec = replace(
         SPEC,
         inputs=(
-            TensorSpec("sample", "float32", (2, 4, "height")),
-            TensorSpec("scale", "float32", (2,)),
+            TensorSpec("sample", "float32", (2, 4, "height", 1)),
+            TensorSpec("timestep", "float32", (2,)),
         ),
-        outputs=(TensorSpec("out", "float32", (2, 4, "height")),),
+        outputs=(TensorSpec("out_sample", "float32", (2, 4, "height", 1)),),
     )
     compiler = Compiler(spec)
-    with FixedSizesSession(spec, compiler) as session:
-        out = session.run({"sample": sample(2, 5), "scale": SCALE})["out"]
-        np.testing.assert_array_equal(out, sample(2, 5) * SCALE[:, None, None])
+    with open_session(compiler) as session:
+        out = session.run({"sample": sample(2, 5), "timestep": SCALE})["out_sample"]
+        np.testing.assert_array_equal(out, sample(2, 5) * scaled(SCALE))
     (compiled,) = compiler.made
     assert (compiled.sizes, compiled.runs) == ({"height": 5}, 1)
 
 
 def test_inputs_that_do_not_fit_each_other_compile_nothing() -> None:
     compiler = Compiler()
-    session = FixedSizesSession(SPEC, compiler)
+    session = open_session(compiler)
     with pytest.raises(InternalError, match="axis 'batch'"):
-        session.run({"sample": sample(2, 5), "scale": np.ones(3, np.float32)})
+        session.run({"sample": sample(2, 5), "timestep": np.ones(3, np.float32)})
     assert not compiler.made
