@@ -24,8 +24,8 @@ def open_to_any_batch(
     """
     size = fixed_axes(component, spec).get("batch")
     if size is not None:
-        return _AnyBatch(session, component, spec, size, fill=True)
-    return session if most is None else _AnyBatch(session, component, spec, most, fill=False)
+        return _AnyBatch(session, _with_any_batch(component, spec), size, fill=True)
+    return session if most is None else _AnyBatch(session, spec, most, fill=False)
 
 
 class _AnyBatch(Session):
@@ -34,17 +34,8 @@ class _AnyBatch(Session):
     With `fill`, the last one is filled up with its last entry; else it is as small as it is.
     """
 
-    def __init__(
-        self, session: Session, component: str, spec: ComponentSpec, size: int, *, fill: bool
-    ) -> None:
-        declared = layout.COMPONENTS[component]
-        super().__init__(
-            replace(
-                spec,
-                inputs=tuple(_release(t, declared.inputs[t.name]) for t in spec.inputs),
-                outputs=tuple(_release(t, declared.outputs[t.name]) for t in spec.outputs),
-            )
-        )
+    def __init__(self, session: Session, spec: ComponentSpec, size: int, *, fill: bool) -> None:
+        super().__init__(spec)
         self._session = session
         self._size = size
         self._fill = fill
@@ -93,9 +84,17 @@ class _AnyBatch(Session):
         self._gathered = {}
 
 
-def _release(tensor: TensorSpec, axes: tuple[str | int | None, ...]) -> TensorSpec:
-    """A tensor with its batch's name in the place of its size."""
-    shape = tuple(
-        "batch" if axis == "batch" else size for axis, size in zip(axes, tensor.shape, strict=True)
+def _with_any_batch(component: str, spec: ComponentSpec) -> ComponentSpec:
+    """A component with its batch's name in the place of its size."""
+    declared = layout.COMPONENTS[component]
+
+    def release(tensor: TensorSpec, axes: tuple[str | int | None, ...]) -> TensorSpec:
+        sizes = zip(axes, tensor.shape, strict=True)
+        shape = tuple("batch" if axis == "batch" else size for axis, size in sizes)
+        return replace(tensor, shape=shape)
+
+    return replace(
+        spec,
+        inputs=tuple(release(tensor, declared.inputs[tensor.name]) for tensor in spec.inputs),
+        outputs=tuple(release(tensor, declared.outputs[tensor.name]) for tensor in spec.outputs),
     )
-    return replace(tensor, shape=shape)
