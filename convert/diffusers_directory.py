@@ -119,6 +119,11 @@ def canonical_tensors(
 def _check_is_model_directory(path: Path, parts: Iterable[str]) -> None:
     if not path.is_dir():
         raise InputError(f"There is no base model at {path}.")
+    if (path / layout.BUNDLE_FILE).is_file():
+        raise InputError(
+            f"{path} is a bundle, and no longer a model. Give the fused model or the base that it "
+            "was made from."
+        )
     if not (path / layout.MODEL_INDEX_FILE).is_file():
         raise InputError(
             f"{path} is not a diffusers model: it holds no {layout.MODEL_INDEX_FILE}. "

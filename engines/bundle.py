@@ -51,12 +51,14 @@ def open_bundle(path: Path) -> Bundle:
     """Open the bundle at `path`, checking its revision, its file list and every file's size.
 
     Raises:
-        BundleError: it is no bundle, of another revision, or a file is missing or truncated.
+        BundleError: it is no bundle, it is of another revision, or a file is missing or truncated.
     """
     if not path.exists():
         raise BundleError(
             f"There is no bundle at {path}. Make one with `convert all --out {path}`."
         )
+    if path.is_file():
+        raise BundleError(f"{path} is a file. A bundle is a directory: give that.")
     manifest = read_manifest(path / layout.BUNDLE_FILE)
     graphs = [(part.graph, part.openvino_graph) for part in manifest.components.values()]
     names = [*manifest.files, *itertools.chain.from_iterable(graphs)]

@@ -180,6 +180,11 @@ def test_missing_parts_are_listed(base: Path, tmp_path: Path) -> None:
         read_base(base / "model_index.json", "demo")
 
 
+def test_a_bundle_is_no_model(tiny_bundle: Path) -> None:
+    with pytest.raises(InputError, match=r"tiny is a bundle, .* Give the fused model or the base"):
+        read_base(tiny_bundle, "tiny")
+
+
 def test_a_missing_tokenizer_is_named(base: Path) -> None:
     (base / "tokenizer" / "tokenizer.json").unlink()
     read_base(base, "demo")

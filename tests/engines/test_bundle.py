@@ -52,6 +52,11 @@ def test_a_place_without_a_bundle(tmp_path: Path) -> None:
         open_bundle(tmp_path)
 
 
+def test_a_file_of_a_bundle(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"bundle\.json is a file\. A bundle is a directory"):
+        open_bundle(bundle / "bundle.json")
+
+
 def test_every_missing_and_truncated_file_is_named(bundle: Path) -> None:
     (bundle / "unet" / "model.onnx").write_bytes(b"gra")
     (bundle / "tokenizer" / "tokenizer.json").unlink()
