@@ -126,7 +126,7 @@ def collect(out: Path, name: str) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text())
     lines = _read(out / f"{name}.jsonl")
-    record["loaded"] = next((line["loaded"] for line in lines if "loaded" in line), None)
+    record["opened"] = next((line["opened"] for line in lines if "opened" in line), None)
     record["cases"] = [line for line in lines if "case" in line]
     return record
 

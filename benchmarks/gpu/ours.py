@@ -3,14 +3,20 @@
 python -m benchmarks.gpu.ours probe|run JOB
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from benchmarks.gpu.contestants import WITHOUT_GRAPHS
-from benchmarks.gpu.protocol import Case, Job, StageClock, append, measure_cases, run_contestant
+from benchmarks.gpu.protocol import (
+    Case,
+    Job,
+    StageClock,
+    measure_cases,
+    run_contestant,
+    tell_opened,
+)
 from engines.backend import Backend, Choice, choose_backend
 from engines.backends.trt import TensorRtBackend
 from engines.bundle import Bundle, open_bundle
@@ -34,16 +40,16 @@ DISTRIBUTIONS = (
 
 
 class Ours:
-    """The runtime's pipeline; a new batch size gets a pipeline that takes all of it in one call."""
+    """The runtime's pipeline, whose calls take all pictures of the largest case at once."""
 
     def __init__(self, job: Job) -> None:
         self.clock = StageClock()
         self._job = job
         self._bundle = open_bundle(Path(job.bundle))
         backend = _take(job.kind, self._bundle)
+        self.device = backend.device
         self._choice = Choice(TimedBackend(backend, self.clock), "asked for")
-        most = max(case.batch for case in job.cases)
-        self._pipeline = Pipeline(self._bundle, self._choice, max_batch=2 * most)
+        self._pipeline = self._open()
 
     def make(self, case: Case, prompt: str) -> list[Any]:
         """Make the pictures of a case, as Pillow's images."""
@@ -67,8 +73,12 @@ class Ours:
     def recover(self) -> None:
         """Close the graphs and open them anew for the next case."""
         self._pipeline.close()
+        self._pipeline = self._open()
+
+    def _open(self) -> Pipeline:
+        """A pipeline, which loads its graphs when it makes its first pictures."""
         most = max(case.batch for case in self._job.cases)
-        self._pipeline = Pipeline(self._bundle, self._choice, max_batch=2 * most)
+        return Pipeline(self._bundle, self._choice, max_batch=2 * most)
 
 
 def probe(job: Job) -> dict[str, Any]:
@@ -82,11 +92,8 @@ def probe(job: Job) -> dict[str, Any]:
 
 def run(job: Job) -> None:
     """Measure every case."""
-    started = time.perf_counter()
     contestant = Ours(job)
-    append(
-        job, {"loaded": time.perf_counter() - started, "device": contestant._choice.backend.device}
-    )
+    tell_opened(job, contestant.device)
     measure_cases(job, contestant)
 
 

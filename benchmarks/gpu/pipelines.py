@@ -5,7 +5,6 @@ python -m benchmarks.gpu.pipelines probe|run JOB
 Run by whatever Python has the packages; nothing else of this package is imported.
 """
 
-import time
 from typing import Any
 
 from benchmarks.gpu.contestants import COMPILED, EAGER, OPTIMUM
@@ -14,9 +13,9 @@ from benchmarks.gpu.protocol import (
     Case,
     Job,
     StageClock,
-    append,
     measure_cases,
     run_contestant,
+    tell_opened,
 )
 
 PIP = {
@@ -171,9 +170,8 @@ def probe(job: Job) -> dict[str, Any]:
 
 def run(job: Job) -> None:
     """Measure every case."""
-    started = time.perf_counter()
     contestant = OptimumPipeline(job) if job.kind == OPTIMUM else TorchPipeline(job)
-    append(job, {"loaded": time.perf_counter() - started, "device": job.device})
+    tell_opened(job, job.device)
     measure_cases(job, contestant)
 
 

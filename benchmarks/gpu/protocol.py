@@ -15,6 +15,9 @@ from typing import Any, Protocol
 
 STAGES = ("text_encoder", "unet", "vae_decoder")
 
+_STARTED = time.perf_counter()
+"""Before a contestant imports what it runs on, which comes after this module."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -112,6 +115,14 @@ def run_contestant(probe: Callable[[Job], dict[str, Any]], run: Callable[[Job], 
         print(json.dumps(probe(job)))
     else:
         run(job)
+
+
+def tell_opened(job: Job, device: str) -> None:
+    """Append the seconds since the start, imports included, and what the contestant runs on.
+
+    Some load their graphs by then, and others for the first pictures: compare the sums.
+    """
+    append(job, {"opened": time.perf_counter() - _STARTED, "device": device})
 
 
 def append(job: Job, line: dict[str, Any]) -> None:
