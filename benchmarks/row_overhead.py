@@ -109,7 +109,7 @@ def main() -> None:
     print(
         save(
             "row_overhead",
-            "python -m benchmarks.row_overhead",
+            f"python -m benchmarks.row_overhead --runs {options.runs} --call {options.call:g}",
             {
                 "milliseconds_per_call": options.call,
                 "microseconds_per_slot": figures,

@@ -64,7 +64,9 @@ def main() -> int:
             run["overhead_milliseconds"] = round(run["p50"] - 1000 * alone, 3)
     _print(runs, alone)
     content = {
-        "command": f"python -m benchmarks.serve_overhead {options.litserve_python.name}",
+        "command": f"python -m benchmarks.serve_overhead {options.litserve_python.name} "
+        f"--requests {options.requests} --turns {options.turns} "
+        f"--clients {' '.join(map(str, options.clients))}",
         "steps": STEPS,
         "pipeline_alone_milliseconds": round(1000 * alone, 3),
         "runs": runs,
