@@ -25,7 +25,7 @@ class FixedSizesSession(Session):
         self._bound: dict[str, Array] = {}
 
     def preparation(self, sizes: Mapping[str, int]) -> Preparation | None:
-        """Compiling the graph, unless it is compiled for these sizes."""
+        """Compiling the graph, unless it is compiled for these sizes, that of the batch too."""
         axes = {axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str)}
         wanted = {axis: sizes[axis] for axis in axes}
         if self._compiled is not None and wanted == self._sizes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engines import layout
+from engines.any_batch import open_to_any_batch
 from engines.backend import Choice
 from engines.backends.fixed_sizes import FixedSizesSession
 from engines.bundle import Bundle
@@ -40,7 +41,8 @@ class Fragile(StandInBackend):
             self._fail()
             return FragileSession(self, component)
 
-        return FixedSizesSession(bundle.component(component), compile_for)
+        spec = bundle.component(component)
+        return open_to_any_batch(FixedSizesSession(spec, compile_for), component, spec, most=1)
 
     def _fail(self) -> None:
         if self.chance.random() < 0.1:
