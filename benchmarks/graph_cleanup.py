@@ -5,7 +5,7 @@
     python -m benchmarks.graph_cleanup work/demo.fused --size 128x128
 
 Every variant of a component is written with the same weights and run on the same inputs, in turns,
-on ONNX Runtime's CPU provider and its OpenVINO plugin. `weights kept` counts those that still have
+on ONNX Runtime's CPU provider and OpenVINO. `weights kept` counts those that still have
 the name that they have in the model: what has lost it cannot be refitted.
 """
 

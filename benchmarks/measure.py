@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from engines.backends.openvino import has_amx
 from engines.identity import Json, tool_versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,7 +20,7 @@ DISTRIBUTIONS = (
     "diffusers",
     "numpy",
     "onnxruntime",
-    "onnxruntime-ep-openvino",
+    "openvino",
     "tokenizers",
     "torch",
     "transformers",
@@ -114,7 +115,7 @@ def hardware() -> dict[str, Json]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": name,
-        "amx_bf16": "amx_bf16" in cpu,
+        "amx_bf16": has_amx(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "gpu": None,

@@ -1,11 +1,11 @@
 """One call of a UNet at 512x512 with guidance: a bundle's session against OpenVINO by itself.
 
-    python -m benchmarks.openvino_call BUNDLE WORK/openvino/bin/python
+    python -m benchmarks.openvino_call BUNDLE
 
-OpenVINO's process compiles the bundle's graph with fixed sizes and its latency hint, in an
-environment with the package openvino, and runs a batch of two; so does one on the graph in our
-arrangement. Ours opens the session that `runtime generate` uses, which runs one entry after the
-other. Processes in turns; each one's figure is the median of its calls after the first.
+OpenVINO's process compiles the bundle's graph with fixed sizes and its latency hint and runs a
+batch of two; so does one on the graph in the arrangement for AMX. Ours opens the session that
+`runtime generate` uses, which runs one entry after the other. Processes in turns; each one's figure
+is the median of its calls after the first.
 """
 
 import argparse
@@ -37,7 +37,8 @@ for _ in range(int(sys.argv[2])):
 print(statistics.median(seconds[1:]))
 """
 OPENVINO_PROGRAM = f"""{_FEEDS}
-import openvino
+from engines.backends.openvino import import_library
+openvino = import_library()
 core = openvino.Core()
 model = core.read_model(sys.argv[1] + "/unet/" + sys.argv[3])
 model.reshape({{name: list(array.shape) for name, array in feeds.items()}})
@@ -59,13 +60,12 @@ def main() -> None:
     """Time both in turns and save the figures; the bundle's graphs have to be in fp16."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a full-size bundle with graphs in fp16")
-    parser.add_argument("python", help="the interpreter of the environment with openvino")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     programs = {
         "session": [sys.executable, "-c", OUR_PROGRAM],
-        "openvino": [options.python, "-c", OPENVINO_PROGRAM],
-        "openvino, arranged": [options.python, "-c", OPENVINO_PROGRAM],
+        "openvino": [sys.executable, "-c", OPENVINO_PROGRAM],
+        "openvino, arranged": [sys.executable, "-c", OPENVINO_PROGRAM],
     }
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(options.turns):
@@ -80,7 +80,7 @@ def main() -> None:
         "session_over_openvino": round(ours / theirs, 3),
         "arranged_over_openvino": round(arranged / theirs, 3),
     }
-    print(save("openvino_call", "python -m benchmarks.openvino_call BUNDLE PYTHON", figures, {}))
+    print(save("openvino_call", "python -m benchmarks.openvino_call BUNDLE", figures, {}))
 
 
 if __name__ == "__main__":

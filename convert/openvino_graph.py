@@ -1,8 +1,8 @@
-"""The UNet's graph in the arrangement that OpenVINO runs fastest, beside the one for everyone.
+"""The UNet's graph in the arrangement that OpenVINO runs fastest on AMX, beside everyone's.
 
-It computes the same. OpenVINO's attention works on 32 numbers of a key at a time and takes longer
-for what is left over: heads whose width is no multiple of it get columns of zeros in the weights
-that make queries and keys, which add nothing to their products. And it copies the halves of an
+It computes the same. AMX multiplies 32 numbers of a key at a time, and OpenVINO takes longer for
+what is left over: heads whose width is no multiple of it get columns of zeros in the weights that
+make queries and keys, which add nothing to their products. And OpenVINO copies the halves of an
 array one number at a time: a projection of which one half gates the other becomes two projections.
 `python -m benchmarks.openvino_call` measures what that brings.
 """

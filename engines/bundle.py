@@ -34,7 +34,7 @@ class Bundle:
         return self.path / self.component(name).graph
 
     def openvino_graph(self, name: str) -> Path:
-        """The path of the graph that OpenVINO runs fastest for a component."""
+        """The path of the graph that OpenVINO runs fastest for a component on AMX."""
         spec = self.component(name)
         return self.path / (spec.openvino_graph or spec.graph)
 

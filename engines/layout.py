@@ -30,7 +30,7 @@ VAE_DECODER = "vae_decoder"
 GRAPH_FILE = "model.onnx"
 GRAPH_DATA_FILE = "model.onnx_data"
 OPENVINO_GRAPH_FILE = "openvino.onnx"
-"""A graph as OpenVINO runs it fastest; it shares the data of `GRAPH_FILE`."""
+"""A graph as OpenVINO runs it fastest on AMX; it shares the data of `GRAPH_FILE`."""
 
 WEIGHT_MAP_FILE = "weights.json"
 

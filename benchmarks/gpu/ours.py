@@ -32,7 +32,7 @@ DISTRIBUTIONS = (
     "numpy",
     "onnxruntime",
     "onnxruntime-ep-nv-tensorrt-rtx",
-    "onnxruntime-ep-openvino",
+    "openvino",
     "onnxruntime-gpu",
     "tensorrt",
     "tensorrt-rtx",

@@ -7,8 +7,6 @@ from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.session import Session
 
-PROVIDER: Final = "CPUExecutionProvider"
-
 
 class CpuBackend:
     """The CPU provider of ONNX Runtime."""
@@ -33,9 +31,7 @@ class CpuBackend:
         """Load one component."""
         from engines.backends.ort import OrtSession
 
-        return OrtSession(
-            bundle.component(component), bundle.graph(component), PROVIDER, lambda options: None
-        )
+        return OrtSession(bundle.component(component), bundle.graph(component))
 
 
 BACKEND: Final[Backend] = CpuBackend()

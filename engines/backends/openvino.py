@@ -1,9 +1,10 @@
-"""The OpenVINO plugin of ONNX Runtime: the fast path on x86-64 CPUs, in bfloat16 on AMX."""
+"""OpenVINO: the fast path on x86-64 CPUs, in bfloat16 where the CPU has instructions for it."""
 
 import functools
-import threading
+import sys
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from engines import layout
 from engines.any_batch import open_to_any_batch
@@ -11,86 +12,87 @@ from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.backends.fixed_sizes import FixedSizesSession
 from engines.bundle import Bundle
-from engines.errors import BackendError
 from engines.session import Session
 
-PROVIDER: Final = "OpenVINOExecutionProvider"
+DEVICE: Final = "CPU"
 
-_REGISTERING: Final = threading.Lock()
+_TOOLS: Final = "openvino.tools"
 
 
 class OpenVinoBackend:
-    """OpenVINO's CPU device, through ONNX Runtime's plugin."""
+    """OpenVINO's CPU device."""
 
     name = "openvino"
     device = "CPU, OpenVINO"
     max_batch = 2
 
     def unavailable(self, bundle: Bundle) -> str | None:
-        """Only the packages can be missing; the plugin is published for x86-64 alone."""
+        """The package can be missing, or its library for this CPU not load."""
         try:
-            import onnxruntime  # noqa: F401
-            import onnxruntime_ep_openvino  # noqa: F401
+            devices = import_library().Core().available_devices
         except ImportError as error:
             return (
                 f"the package {error.name} is not installed; run: "
                 "pip install 'fracture-sd[cpu]' (x86-64 only)"
             )
-        return None
+        return None if DEVICE in devices else "OpenVINO finds no CPU that it can use here"
 
     def limits(self, bundle: Bundle) -> Limits:
         """What the graphs were exported for."""
         return fixed_limits(bundle.manifest)
 
     def open_session(self, bundle: Bundle, component: str) -> Session:
-        """Load one component; no node of it may fall back to another provider.
+        """Load one component.
 
         OpenVINO runs the UNet in two thirds of the time where its sizes are fixed, and two
         entries after each other about as fast as both together, so that and the VAE are compiled
         for one entry of the sizes that they are fed. The text encoder gains nothing.
         """
+        compile_for = functools.partial(_compile, bundle, component)
         if component == layout.TEXT_ENCODER:
-            return _compile(bundle, component, {})
+            return compile_for({})
         spec = bundle.component(component)
-        compiled = FixedSizesSession(spec, functools.partial(_compile, bundle, component))
-        return open_to_any_batch(compiled, component, spec, most=1)
+        return open_to_any_batch(FixedSizesSession(spec, compile_for), component, spec, most=1)
+
+
+def import_library() -> Any:
+    """OpenVINO without its conversion tools.
+
+    Where these are imported, as the package does by itself, they report it to Google Analytics
+    without asking. Nothing here needs them.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    blocked = "openvino" not in sys.modules and _TOOLS not in sys.modules
+    if blocked:
+        sys.modules[_TOOLS] = None  # type: ignore[assignment]  # how an import is made to fail
+    try:
+        import openvino
+    finally:
+        if blocked:
+            del sys.modules[_TOOLS]
+    return openvino
+
+
+@functools.cache
+def has_amx() -> bool:
+    """Whether the CPU has AMX's tiles of bfloat16, as Linux lists its flags.
+
+    Its kernels want the arrangement of `convert.openvino_graph`. To other CPUs the zeros in it are
+    work: it costs them a twentieth.
+    """
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and "amx_bf16" in flags.read_text()
 
 
 def _compile(bundle: Bundle, component: str, sizes: Mapping[str, int]) -> Session:
     """Load a component's graph with these sizes of its dynamic axes, the others left open."""
-    import onnxruntime
+    import_library()
+    from engines.backends.openvino_session import OpenVinoSession
 
-    from engines.backends.ort import OrtSession
-
-    with _REGISTERING:
-        devices = _devices()
-
-    def configure(options: onnxruntime.SessionOptions) -> None:
-        for axis, size in sizes.items():
-            options.add_free_dimension_override_by_name(axis, size)
-        options.add_provider_for_devices(devices, {})
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-
-    graph = bundle.openvino_graph(component)
-    return OrtSession(bundle.component(component), graph, PROVIDER, configure)
-
-
-@functools.cache
-def _devices() -> list[object]:
-    """Register the plugin with ONNX Runtime, once a process, and list its CPU devices."""
-    import onnxruntime
-    import onnxruntime_ep_openvino
-
-    library = onnxruntime_ep_openvino.get_library_path()
-    onnxruntime.register_execution_provider_library("openvino", library)
-    devices = [
-        device
-        for device in onnxruntime.get_ep_devices()
-        if device.ep_name == PROVIDER and device.device.type.name == "CPU"
-    ]
-    if not devices:
-        raise BackendError(f"The OpenVINO plugin {library} offers no CPU device here.")
-    return devices
+    graph = bundle.openvino_graph(component) if has_amx() else bundle.graph(component)
+    return OpenVinoSession(bundle.component(component), graph, DEVICE, sizes)
 
 
 BACKEND: Final[Backend] = OpenVinoBackend()

@@ -1,8 +1,8 @@
-"""ONNX Runtime: loading a graph, and the session that its CPU providers share."""
+"""ONNX Runtime: loading a graph, and the session of its CPU provider."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import onnxruntime
 
@@ -11,6 +11,8 @@ from engines.errors import BackendError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
+_PROVIDER: Final = "CPUExecutionProvider"
+
 Configure = Callable[[onnxruntime.SessionOptions], None]
 """Puts entries, and plugins with their devices, into a session's options."""
 
@@ -18,7 +20,7 @@ Configure = Callable[[onnxruntime.SessionOptions], None]
 def load_graph(
     graph: Path,
     provider: str,
-    configure: Configure,
+    configure: Configure = lambda options: None,
     built_in: Mapping[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load a graph on one provider.
@@ -63,11 +65,9 @@ def run_error(error: Exception, where: str = "") -> BackendError:
 class OrtSession(Session):
     """One graph in ONNX Runtime, fed from and answered into the machine's main memory."""
 
-    def __init__(
-        self, spec: ComponentSpec, graph: Path, provider: str, configure: Configure
-    ) -> None:
+    def __init__(self, spec: ComponentSpec, graph: Path) -> None:
         super().__init__(spec)
-        self._session: Any = load_graph(graph, provider, configure)
+        self._session: Any = load_graph(graph, _PROVIDER)
         self._names = [tensor.name for tensor in self.outputs]
         self._bound: dict[str, Array] = {}
 

@@ -8,7 +8,7 @@ WEB = {"fastapi", "starlette", "pydantic", "pydantic-core", "anyio", "uvicorn", 
 
 def test_requirements_are_followed() -> None:
     held = contents(("cpu", "serve")).keys()
-    assert held >= CORE | WEB | {"onnxruntime", "onnxruntime-ep-openvino", "protobuf"}
+    assert held >= CORE | WEB | {"onnxruntime", "openvino", "protobuf"}
     assert not held & {"torch", "onnx", "diffusers", "pytest", "selenium", "tensorrt-rtx"}
 
 

@@ -132,16 +132,20 @@ def test_another_graph_than_the_exporters_is_a_fault(tiny_bundle: Path, tmp_path
         write_openvino_graph(graph)
 
 
-def test_openvino_runs_the_arrangement(tiny_bundle: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime_ep_openvino", reason="published for x86-64 alone")
+@pytest.mark.parametrize(("amx", "file"), [(True, "openvino"), (False, "model")])
+def test_openvino_runs_the_arrangement_on_amx(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, file: str
+) -> None:
+    pytest.importorskip("engines.backends.openvino_session", reason="installed on x86-64 alone")
+    monkeypatch.setattr("engines.backends.openvino.has_amx", lambda: amx)
     bundle = open_bundle(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    graph = bundle.openvino_graph(layout.UNET)
+    graph = bundle.path / "unet" / f"{file}.onnx"
     graph.write_bytes(bytes(graph.stat().st_size))
     backend = choose_backend("openvino", bundle).backend
     with backend.open_session(bundle, layout.UNET) as session:
         preparation = session.preparation({"height": 8, "width": 8, "tokens": 77})
         assert preparation is not None
-        with pytest.raises(BackendError, match=r"cannot load .*unet/openvino\.onnx"):
+        with pytest.raises(BackendError, match=rf"cannot load .*unet/{file}\.onnx"):
             preparation()
 
 

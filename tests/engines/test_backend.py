@@ -42,7 +42,7 @@ def test_auto_takes_openvino_for_a_large_unet() -> None:
 def test_auto_gives_a_reason_that_several_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("trt.TensorRtBackend", "cuda.CudaBackend", "cpu.CpuBackend"):
         monkeypatch.setattr(f"engines.backends.{kind}.unavailable", lambda *_: "it is Monday")
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(
         BackendError, match=r"here: not .*tensorrt-rtx, cuda, cpu: it is Monday; not op"
     ):
@@ -72,21 +72,20 @@ def test_auto_says_why_it_passed_over_openvino() -> None:
 
 
 def test_a_named_backend_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
-    with pytest.raises(
-        BackendError, match=r"onnxruntime_ep_openvino is not installed.*pip install"
-    ):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendError, match=r"openvino is not installed.*pip install"):
         backend.choose_backend("openvino", _bundle(1_700_000_000))
 
 
 def test_auto_without_any_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for package in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BackendError, match=r"No backend works here.*fracture-sd\[cpu\]"):
         backend.choose_backend("auto", _bundle(1_700_000_000))
 
 
 def test_survey_names_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_openvino", None)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     survey = backend.survey(_bundle(1_700_000_000))
     assert survey["cpu"] == "available"
     assert "not installed" in survey["openvino"]

@@ -56,7 +56,7 @@ def test_float32_on_the_cpu(exact: Pipeline, reference: Reference, sampler: str,
 def test_bfloat16_in_openvino(
     bundle: str, reference: Reference, request: pytest.FixtureRequest
 ) -> None:
-    pytest.importorskip("onnxruntime_ep_openvino")
+    pytest.importorskip("engines.backends.openvino_session", reason="installed on x86-64 alone")
     with Pipeline.open(request.getfixturevalue(bundle), "openvino") as pipeline:
         for sampler in SAMPLERS:
             asked = dataclasses.replace(REQUEST, sampler=sampler)
