@@ -33,8 +33,9 @@ class Guidance:
     """The guidance of one run.
 
     Attributes:
-        scales: the guidance scale at each row of its table. At 1 the prompt's prediction is
-            taken as it is, and the negative prompt costs no time.
+        scales: the guidance scale at each row of its table. At 1 a prompt's prediction is
+            taken as it is, and the negative prompt costs no time; prompts joined by AND whose
+            weights do not add up to 1 need it all the same.
         rescale: as in `GuidanceSettings`.
     """
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from convert.base import read_base
+from convert.checkpoint import CONFIGURATION
 from convert.completeness import check_complete
 from convert.fuse import load_tensor
 from convert.model import WEIGHT_FILES, BaseModel
@@ -143,3 +144,25 @@ def test_a_sidecar_says_v_prediction(checkpoint: Path, demo_base: Path, tmp_path
     (tmp_path / "x.yaml").write_text('model:\n  params:\n    parameterization: "v"\n')
     with pytest.raises(InputError, match=r"v-prediction checkpoint, as x\.yaml beside it says"):
         read_base(path, "demo", configuration=demo_base)
+
+
+HUB_SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+"""scheduler_config.json as the hub has it for Stable Diffusion 1.5, without diffusers' version."""
+
+
+def test_a_single_file_has_the_schedule_of_the_hubs_model() -> None:
+    """What is not said means something: each of diffusers' classes has its own default."""
+    config = json.loads((CONFIGURATION / "scheduler" / "scheduler_config.json").read_text())
+    assert config.pop("prediction_type") == "epsilon", "every scheduler's default, said for others"
+    assert config == HUB_SCHEDULER

@@ -72,7 +72,7 @@ def test_every_option_of_every_sampler_is_compared() -> None:
         if entry.churns:
             assert {"s_churn", "s_tmin", "s_tmax", "s_noise"} <= names
         if entry.eta == 1:
-            assert "eta" in names or entry.name == "DPM2 a"
+            assert "eta" in names
         if entry.noisy and entry.name != "Restart":
             assert "s_noise" in names
 

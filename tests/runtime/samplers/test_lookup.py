@@ -147,6 +147,9 @@ def test_any_number_of_steps_and_any_first_one(name: str) -> None:
         if steps <= most:
             table = make_table(name, "automatic", steps, noise_schedule)
             assert np.isfinite(table.coefficients).all()
+    if most == 998:
+        unspaced = NoiseSchedule.from_config(SD15 | {"timestep_spacing": "linspace"})
+        assert np.isfinite(make_table(name, "automatic", 999, unspaced).coefficients).all()
     for first_step in range(25):
         table = make_table(name, "automatic", 25, noise_schedule, first_step)
         assert np.isfinite(table.coefficients).all()
