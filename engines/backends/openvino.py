@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from engines.session import Session
 DEVICE: Final = "CPU"
 
 _TOOLS: Final = "openvino.tools"
+_IMPORTING: Final = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -64,14 +66,15 @@ def import_library() -> Any:
     Raises:
         ImportError: the package is not installed.
     """
-    blocked = "openvino" not in sys.modules and _TOOLS not in sys.modules
-    if blocked:
-        sys.modules[_TOOLS] = None  # type: ignore[assignment]  # how an import is made to fail
-    try:
-        import openvino
-    finally:
+    with _IMPORTING:
+        blocked = "openvino" not in sys.modules and _TOOLS not in sys.modules
         if blocked:
-            del sys.modules[_TOOLS]
+            sys.modules[_TOOLS] = None  # type: ignore[assignment]  # how an import is made to fail
+        try:
+            import openvino
+        finally:
+            if blocked:
+                del sys.modules[_TOOLS]
     return openvino
 
 

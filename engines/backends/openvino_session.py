@@ -16,6 +16,9 @@ from engines.session import Array, Session
 _OPTIONS: Final = {"PERFORMANCE_HINT": "LATENCY"}
 """All cores work on one call. What it computes in is OpenVINO's own choice for the CPU."""
 
+_ERRORS: Final = (RuntimeError, ValueError, MemoryError)
+"""What OpenVINO's exceptions are in Python; it has no class of its own for them."""
+
 
 class OpenVinoSession(Session):
     """A graph that OpenVINO has compiled for some sizes of its axes."""
@@ -49,7 +52,7 @@ class OpenVinoSession(Session):
             self._request: Any = (
                 _core().compile_model(model, device, _OPTIONS).create_infer_request()
             )
-        except Exception as error:  # OpenVINO has no public base class for its errors
+        except _ERRORS as error:
             raise _failure(f"OpenVINO cannot load {graph}", error) from error
         self._bound: dict[str, openvino.Tensor] = {}
 
@@ -61,7 +64,7 @@ class OpenVinoSession(Session):
                 self._bound[name] = openvino.Tensor(array, shared_memory=array.flags.writeable)
                 self._request.set_tensor(name, self._bound[name])
             self._request.infer()
-        except Exception as error:
+        except _ERRORS as error:
             raise _failure("OpenVINO failed while running", error) from error
         return {tensor.name: self._request.get_tensor(tensor.name).data for tensor in self.outputs}
 
