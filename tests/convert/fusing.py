@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -35,6 +36,18 @@ def load_fused(out: Path) -> Fused:
 
 def recipe_of(base: Path, *loras: Path) -> Recipe:
     return Recipe("x", str(base), tuple(RecipeLora(p.stem, str(p), 1.0) for p in loras))
+
+
+def assert_rounded_once(half: torch.Tensor, exact: torch.Tensor, name: str) -> None:
+    """A float16 tensor is no further from the oracle's than one rounding leaves it.
+
+    The sums themselves may differ by 1e-6, as CPUs add up in different orders: where one lies that
+    near to the middle of two float16 numbers, either is right.
+    """
+    assert half.dtype == torch.float16
+    unit = np.spacing(half.abs().numpy()).astype(np.float64)
+    error = np.abs(half.numpy().astype(np.float64) - exact.numpy().astype(np.float64))
+    assert (error <= unit / 2 + 1e-6).all(), name
 
 
 def fuse_with_diffusers(
