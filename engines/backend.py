@@ -9,6 +9,7 @@ from engines import layout
 from engines.axes import Limits
 from engines.bundle import Bundle
 from engines.errors import BackendError, SettingError
+from engines.interrupts import interrupts_wait
 
 if TYPE_CHECKING:  # it brings numpy along, which `--help` does without
     from engines.session import Session
@@ -86,7 +87,7 @@ def choose_backend(name: str, bundle: Bundle) -> Choice:
     if name == AUTO:
         return _choose_automatically(bundle)
     backend = _load(name)
-    reason = backend.unavailable(bundle)
+    reason = _why_unavailable(backend, bundle)
     if reason is not None:
         raise BackendError(f"The backend {name} cannot be used: {reason}")
     return Choice(backend, "asked for")
@@ -94,7 +95,7 @@ def choose_backend(name: str, bundle: Bundle) -> Choice:
 
 def survey(bundle: Bundle) -> dict[str, str]:
     """For each backend, `available` or why it is not, the fastest first."""
-    return {name: _load(name).unavailable(bundle) or "available" for name in _BACKENDS}
+    return {name: _why_unavailable(_load(name), bundle) or "available" for name in _BACKENDS}
 
 
 def _choose_automatically(bundle: Bundle) -> Choice:
@@ -103,7 +104,7 @@ def _choose_automatically(bundle: Bundle) -> Choice:
         if name in _BY_NAME_ONLY:
             continue
         backend = _load(name)
-        reason = backend.unavailable(bundle)
+        reason = _why_unavailable(backend, bundle)
         if reason is None and name == "openvino":
             size = bundle.weights_size(layout.UNET)
             if size < OPENVINO_FROM_BYTES:
@@ -115,6 +116,12 @@ def _choose_automatically(bundle: Bundle) -> Choice:
     raise BackendError(
         f"No backend works here: {_listed(passed)}. Run: pip install 'fracture-sd[cpu]'"
     )
+
+
+def _why_unavailable(backend: Backend, bundle: Bundle) -> str | None:
+    """What `unavailable` says; it imports the engine's library, which must not be interrupted."""
+    with interrupts_wait():
+        return backend.unavailable(bundle)
 
 
 def _listed(passed: Mapping[str, list[str]]) -> str:

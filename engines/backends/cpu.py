@@ -4,6 +4,7 @@ from typing import Final
 
 from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
+from engines.backends.packages import import_fault
 from engines.bundle import Bundle
 from engines.session import Session
 
@@ -19,8 +20,8 @@ class CpuBackend:
         """Only the package can be missing."""
         try:
             import onnxruntime  # noqa: F401
-        except ImportError:
-            return "the package onnxruntime is not installed; run: pip install 'fracture-sd[cpu]'"
+        except ImportError as error:
+            return import_fault(error, "pip install 'fracture-sd[cpu]'")
         return None
 
     def limits(self, bundle: Bundle) -> Limits:

@@ -56,8 +56,8 @@ class CudaBackend:
             return reason
         try:
             import onnxruntime
-        except ImportError:
-            return f"the package onnxruntime-gpu is not installed; {_INSTALL}"
+        except ImportError as error:
+            return f"the package onnxruntime-gpu does not load ({error}); {_INSTALL}"
         if PROVIDER not in onnxruntime.get_available_providers():
             return (
                 f"the onnxruntime {onnxruntime.__version__} that is installed was built without "

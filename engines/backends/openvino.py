@@ -12,6 +12,7 @@ from engines.any_batch import open_to_any_batch
 from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.backends.fixed_sizes import FixedSizesSession
+from engines.backends.packages import import_fault
 from engines.bundle import Bundle
 from engines.session import Session
 
@@ -33,10 +34,7 @@ class OpenVinoBackend:
         try:
             devices = import_library().Core().available_devices
         except ImportError as error:
-            return (
-                f"the package {error.name} is not installed; run: "
-                "pip install 'fracture-sd[cpu]' (x86-64 only)"
-            )
+            return import_fault(error, "pip install 'fracture-sd[cpu]' (x86-64 only)")
         return None if DEVICE in devices else "OpenVINO finds no CPU that it can use here"
 
     def limits(self, bundle: Bundle) -> Limits:

@@ -11,6 +11,7 @@ from typing import Final
 from engines import layout
 from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
+from engines.backends.packages import import_fault
 from engines.bundle import Bundle
 from engines.cuda_driver import no_gpu_reason, probe_driver
 from engines.errors import BackendError
@@ -61,10 +62,7 @@ class OrtTensorRtRtxBackend:
             import onnxruntime  # noqa: F401
             import onnxruntime_ep_nv_tensorrt_rtx  # noqa: F401
         except ImportError as error:
-            return (
-                f"the package {error.name} is not installed; "
-                "run: pip install 'fracture-sd[ort-tensorrt-rtx]'"
-            )
+            return import_fault(error, "pip install 'fracture-sd[ort-tensorrt-rtx]'")
         return None
 
     def limits(self, bundle: Bundle) -> Limits:

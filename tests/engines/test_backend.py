@@ -1,5 +1,6 @@
 """Choosing a backend: never a silent fallback, always a reason."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -75,6 +76,49 @@ def test_a_named_backend_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"openvino is not installed.*pip install"):
         backend.choose_backend("openvino", _bundle(1_700_000_000))
+
+
+def test_a_package_that_does_not_load_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libstdc++.so.6 is too old')")
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BackendError, match=r"does not load \(libstdc\+\+\.so\.6 is too old\)"):
+        backend.choose_backend("cpu", _bundle(1_000_000))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_the_library_is_imported(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime's initialisation drops the exception or makes an ImportError of it."""
+    (tmp_path / "onnxruntime.py").write_text(
+        f"""
+import signal
+try:
+    signal.raise_signal({int(number)})
+except BaseException:
+    raise ImportError("initialization failed") from None
+"""
+    )
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            backend.choose_backend("cpu", _bundle(1_000_000))
+        assert "onnxruntime" in sys.modules
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
 
 
 def test_auto_without_any_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
