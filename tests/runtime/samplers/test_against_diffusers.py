@@ -159,7 +159,7 @@ def curved_model(x: Floats, timestep: float) -> Floats:
 def assert_same_run(name: str, schedule: str, steps: int, first_step: int = 0) -> None:
     table, reference = pair(name, schedule, steps, first_step)
     assert table.rows == len(reference.timesteps)
-    np.testing.assert_allclose(table.timesteps, reference.timesteps, rtol=1e-6, atol=0)
+    assert_same_timesteps(table, reference)
     random = np.random.default_rng(7)
     x, *noises = random.normal(size=(table.rows + 1, *SHAPE))
     x *= table.initial_noise_scale
@@ -168,6 +168,11 @@ def assert_same_run(name: str, schedule: str, steps: int, first_step: int = 0) -
         zip(run_table(table, x, curved_model, noises), wanted, strict=True)
     ):
         assert_close(ours, theirs, f"row {row}", steps)
+
+
+def assert_same_timesteps(table: Table, reference: Reference) -> None:
+    """The last bit of a float32 logarithm, in which CPUs differ, is 7e-7 of the first timestep."""
+    np.testing.assert_allclose(table.timesteps, reference.timesteps, rtol=1e-6, atol=2e-6)
 
 
 def assert_close(ours: Floats, theirs: Floats, where: str, steps: int = 20) -> None:
@@ -267,7 +272,7 @@ def test_other_configurations(name: str, change: dict[str, Any]) -> None:
     case = CASES[name]
     table = make_table(name, "model", 12, NoiseSchedule.from_config(config))
     reference = Reference(case.scheduler, config, case.options, 12)
-    np.testing.assert_allclose(table.timesteps, reference.timesteps, rtol=1e-6, atol=0)
+    assert_same_timesteps(table, reference)
     x, *noises = np.random.default_rng(3).normal(size=(table.rows + 1, *SHAPE))
     wanted = reference.run(x, curved_model, noises)
     for ours, theirs in zip(run_table(table, x, curved_model, noises), wanted, strict=True):

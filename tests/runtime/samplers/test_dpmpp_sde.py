@@ -17,7 +17,12 @@ from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.lookup import make_table
 from tests.runtime.samplers.make_k_diffusion_golden import BrownianNoise
 from tests.runtime.samplers.reference import OPTIONS, SD15, Reference, run_table
-from tests.runtime.samplers.test_against_diffusers import SHAPE, assert_close, curved_model
+from tests.runtime.samplers.test_against_diffusers import (
+    SHAPE,
+    assert_close,
+    assert_same_timesteps,
+    curved_model,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
@@ -50,7 +55,7 @@ def test_a_run_passes_the_same_latents(schedule: str, steps: int, first_step: in
     table = make_table("DPM++ SDE", schedule, steps, NOISE_SCHEDULE, first_step)
     reference = Reference(NAME, SD15, OPTIONS[schedule], steps, first_step)
     assert table.rows == len(reference.timesteps)
-    np.testing.assert_allclose(table.timesteps, reference.timesteps, rtol=1e-6, atol=1e-4)
+    assert_same_timesteps(table, reference)
     assert table.initial_noise_scale == pytest.approx(reference.initial_noise_scale, rel=1e-6)
     x, *noises = np.random.default_rng(7).normal(size=(table.rows + 1, *SHAPE))
     x *= table.initial_noise_scale
