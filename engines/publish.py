@@ -30,6 +30,10 @@ _PARTIAL: Final = "partial-"
 _log = logging.getLogger(__name__)
 
 
+class TakenError(OutputError):
+    """There is a file already where a new one was to appear."""
+
+
 @contextlib.contextmanager
 def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Path]:
     """Yield an empty temporary directory that becomes `target` when the block ends well.
@@ -59,10 +63,15 @@ def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Pat
 
 
 @contextlib.contextmanager
-def publish_file(target: Path) -> Iterator[Path]:
+def publish_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target`; the file written there replaces it at the end.
 
+    Args:
+        target: where the finished file appears.
+        replace: whether it may take the place of a file that is there by then.
+
     Raises:
+        TakenError: it may not, and there is one.
         OutputError: the place cannot be written.
     """
     target = target.resolve()
@@ -71,8 +80,11 @@ def publish_file(target: Path) -> Iterator[Path]:
         try:
             yield partial
             _sync(partial)
-            partial.replace(target)
-            _sync(target.parent)
+            if replace:
+                partial.replace(target)
+            else:
+                _move_to_free(partial, target)
+            _sync_directory(target.parent)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -192,15 +204,35 @@ def _sibling(target: Path) -> Path:
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary siblings of `target`: whoever holds its lock knows they are no one's."""
+    """Remove the temporary siblings of `target`: whoever holds its lock knows they are no one's.
+
+    In a directory that may not be listed they cannot be found, and stay.
+    """
     pattern = re.compile(re.escape(f".{target.name}.{_PARTIAL}") + "[0-9a-f]{8}")
-    for path in target.parent.iterdir():
+    try:
+        siblings = list(target.parent.iterdir())
+    except PermissionError:
+        return
+    for path in siblings:
         if pattern.fullmatch(path.name) is None:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _move_to_free(partial: Path, target: Path) -> None:
+    """Give a file the name `target`, in one step that fails if there is something by that name.
+
+    Disks without hard links leave it to the lock, which other programs do not know.
+    """
+    try:
+        os.link(partial, target)
+    except OSError as error:
+        if os.path.lexists(target):
+            raise TakenError(f"{target} exists already. Add --force to replace it.") from error
+        partial.replace(target)
 
 
 def _move_into_place(partial: Path, target: Path) -> None:
@@ -212,7 +244,7 @@ def _move_into_place(partial: Path, target: Path) -> None:
         target.rename(aside)
         partial.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
-    _sync(target.parent)
+    _sync_directory(target.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -236,6 +268,12 @@ def _exchange(first: Path, second: Path) -> bool:
 def _sync_tree(directory: Path) -> None:
     for path in (*directory.rglob("*"), directory):
         _sync(path)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names in a directory last; one that may not be listed cannot be opened for that."""
+    with contextlib.suppress(PermissionError):
+        _sync(directory)
 
 
 def _sync(path: Path) -> None:

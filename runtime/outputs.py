@@ -1,11 +1,12 @@
 """Where pictures go: one named file, or a directory that gets new files."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
 from engines.errors import OutputError, SettingError
-from engines.publish import publish_file
+from engines.publish import TakenError, publish_file
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
@@ -48,7 +49,12 @@ class PictureOutput:
         """
         suffix = path.suffix.lower()
         self._path = path
-        self.to_directory = path.is_dir() or suffix not in _FORMATS
+        self._force = force
+        try:
+            is_directory, exists = path.is_dir(), path.exists()
+        except PermissionError as error:
+            raise _refusal(path, path.parent) from error
+        self.to_directory = is_directory or suffix not in _FORMATS
         if self.to_directory:
             self.kind = kind or "PNG"
             if suffix in _OTHER_PICTURES:
@@ -56,7 +62,7 @@ class PictureOutput:
                     f"--out {path}: pictures are PNG, JPEG or WebP; give a name ending in .png, "
                     ".jpg or .webp."
                 )
-            if path.exists() and not path.is_dir():
+            if exists and not is_directory:
                 raise OutputError(f"{path} is a file; give a directory or a name ending in .png.")
         else:
             self.kind = _FORMATS[suffix]
@@ -66,15 +72,18 @@ class PictureOutput:
                 raise SettingError(
                     f"--out {path} is one file, but there are {count} pictures; give a directory."
                 )
-            if path.exists() and not force:
+            if exists and not force:
                 raise OutputError(f"{path} exists already. Add --force to replace it.")
         _check_writable(path if self.to_directory else path.parent)
+        if self.to_directory:
+            self._highest()
 
     def write(self, file: bytes, seed: int) -> Path:
         """Write one picture whole or not at all, and return where it is.
 
         Raises:
-            OutputError: the place cannot be written.
+            OutputError: the place cannot be written, or a file is there by now that may not be
+                replaced.
         """
         return self._publish(file, str(seed))
 
@@ -82,20 +91,36 @@ class PictureOutput:
         """Likewise for a sheet of several.
 
         Raises:
-            OutputError: the place cannot be written.
+            OutputError: as `write`.
         """
         return self._publish(file, "sheet")
 
     def _publish(self, file: bytes, name: str) -> Path:
-        target = self._path / self._new_name(name) if self.to_directory else self._path
-        with publish_file(target) as partial:
-            partial.write_bytes(file)
-        return target
+        if not self.to_directory:
+            _write(file, self._path, replace=self._force)
+            return self._path
+        while True:
+            target = self._path / f"{self._highest() + 1:05}-{name}{_SUFFIXES[self.kind]}"
+            with contextlib.suppress(TakenError):  # by another process: the next number is free
+                _write(file, target, replace=False)
+                return target
 
-    def _new_name(self, name: str) -> str:
-        names = [file.name for file in self._path.iterdir()] if self._path.is_dir() else []
+    def _highest(self) -> int:
+        """The highest number of a file in the directory; 0 where there is none."""
+        try:
+            names = [file.name for file in self._path.iterdir()] if self._path.is_dir() else []
+        except PermissionError:
+            raise OutputError(
+                f"Cannot number pictures in {self._path}: the directory may not be listed. "
+                "Name a file in it, choose another place or change its permissions."
+            ) from None
         taken = [int(match[1]) for each in names if (match := _NUMBER.fullmatch(each))]
-        return f"{max(taken, default=0) + 1:05}-{name}{_SUFFIXES[self.kind]}"
+        return max(taken, default=0)
+
+
+def _write(file: bytes, target: Path, *, replace: bool) -> None:
+    with publish_file(target, replace=replace) as partial:
+        partial.write_bytes(file)
 
 
 def _check_writable(directory: Path) -> None:
@@ -105,7 +130,11 @@ def _check_writable(directory: Path) -> None:
     if not place.is_dir():
         raise OutputError(f"Cannot write to {directory}: {place} is a file. Choose another place.")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"Cannot write to {directory}: {place} may not be written. "
-            "Choose another place or change its permissions."
-        )
+        raise _refusal(directory, place)
+
+
+def _refusal(target: Path, place: Path) -> OutputError:
+    return OutputError(
+        f"Cannot write to {target}: {place} may not be written. "
+        "Choose another place or change its permissions."
+    )

@@ -13,7 +13,7 @@ import pytest
 
 from engines import publish
 from engines.errors import OutputError
-from engines.publish import exclusive, publish_directory, publish_file
+from engines.publish import TakenError, exclusive, publish_directory, publish_file
 
 MARKER = "made.json"
 
@@ -262,6 +262,42 @@ def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     with publish_file(target) as partial:
         partial.write_text("new")
     assert target.read_text() == "new"
+    assert _names(tmp_path) == ["picture.png"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_replaces_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    """Neither on disks that have hard links, where one step tells, nor on others."""
+
+    def refuse(first: Path, second: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(first), None, str(second))
+
+    if not links:
+        monkeypatch.setattr("engines.publish.os.link", refuse)
+    target = tmp_path / "picture.png"
+    with publish_file(target, replace=False) as partial:
+        partial.write_text("first")
+    with (
+        pytest.raises(TakenError, match="exists already"),
+        publish_file(target, replace=False) as partial,
+    ):
+        partial.write_text("second")
+    assert target.read_text() == "first"
+    assert _names(tmp_path) == ["picture.png"]
+
+
+def test_a_file_in_a_directory_that_may_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "iterdir", refuse)
+        with publish_file(tmp_path / "picture.png") as partial:
+            partial.write_text("whole")
     assert _names(tmp_path) == ["picture.png"]
 
 

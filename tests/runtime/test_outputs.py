@@ -1,11 +1,20 @@
 """Where pictures go, and what is refused before any work is done."""
 
+import errno
 import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engines.errors import OutputError, SettingError
+from engines.publish import publish_file
+from runtime import outputs
 from runtime.outputs import PictureOutput
 
 
@@ -76,3 +85,93 @@ def test_a_place_that_may_not_be_written_is_said(
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="may not be written"):
         PictureOutput(tmp_path / "cat.png", count=1, force=False)
+
+
+def refuse_to_list(path: Path) -> Iterator[Path]:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_a_directory_that_may_not_be_listed_takes_named_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(Path, "iterdir", refuse_to_list)
+        with pytest.raises(OutputError, match=r"Cannot number pictures in .* may not be listed"):
+            PictureOutput(tmp_path, count=1, force=False)
+        PictureOutput(tmp_path / "cat.png", count=1, force=False).write(b"cat", 1)
+    assert [file.name for file in tmp_path.iterdir()] == ["cat.png"]
+
+
+def test_places_that_a_user_may_not_look_at() -> None:
+    """In a process without root's rights, for which pytest's own directories are closed."""
+    program = textwrap.dedent(
+        """
+        import os, sys
+        from pathlib import Path
+        from engines.errors import OutputError
+        from runtime.outputs import PictureOutput
+        os.chdir(sys.argv[1])
+        os.mkdir("unlisted", 0o300)
+        os.mkdir("closed", 0o600)
+        if os.geteuid() == 0:
+            for place in (".", "unlisted", "closed"):
+                os.chown(place, 65534, 65534)
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        for out in ("unlisted/a.png", "unlisted/new", "unlisted", "closed/a.png", "closed/new"):
+            try:
+                print(PictureOutput(Path(out), count=1, force=False).write(b"", 7))
+            except OutputError as error:
+                print(error)
+        os.chmod("unlisted", 0o700)
+        os.chmod("closed", 0o700)
+        """
+    )
+    with tempfile.TemporaryDirectory() as place:
+        told = subprocess.run(
+            [sys.executable, "-c", program, place], check=True, capture_output=True, text=True
+        ).stdout.splitlines()
+    assert told[:2] == ["unlisted/a.png", "unlisted/new/00001-7.png"]
+    assert told[2].startswith("Cannot number pictures in unlisted: the directory may not be listed")
+    for line, out in zip(told[3:], ("closed/a.png", "closed/new"), strict=True):
+        assert line.startswith(f"Cannot write to {out}: closed may not be written.")
+
+
+def test_writers_of_one_directory_replace_nothing_of_each_other(tmp_path: Path) -> None:
+    def write() -> None:
+        output = PictureOutput(tmp_path, count=25, force=True)
+        for _ in range(25):
+            output.write(b"", 7)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == [f"{number:05}-7.png" for number in range(1, 76)]
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_file_that_appears_during_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, force: bool
+) -> None:
+    """In a directory the next number is taken, `force` or not; a named file needs `force`."""
+    in_directory = PictureOutput(tmp_path, count=1, force=force)
+    named = PictureOutput(tmp_path / "cat.png", count=1, force=force)
+
+    def late(target: Path, *, replace: bool) -> object:
+        if target.name in ("00001-7.png", "cat.png"):
+            target.write_bytes(b"another's")
+        return publish_file(target, replace=replace)
+
+    monkeypatch.setattr(outputs, "publish_file", late)
+    assert in_directory.write(b"ours", 7) == tmp_path / "00002-7.png"
+    assert (tmp_path / "00001-7.png").read_bytes() == b"another's"
+    if force:
+        named.write(b"ours", 7)
+    else:
+        with pytest.raises(OutputError, match=r"cat\.png exists already\. Add --force"):
+            named.write(b"ours", 7)
+    assert (tmp_path / "cat.png").read_bytes() == (b"ours" if force else b"another's")
