@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from engines.errors import InputError, SettingError
@@ -20,6 +20,7 @@ from runtime.metadata import (
     parse_record,
 )
 from runtime.png import Picture, encode_png
+from runtime.reading_pictures import opened
 from runtime.request import Settings
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -104,19 +105,8 @@ def read_texts(path: Path) -> Texts:
     Raises:
         InputError: the file cannot be read as a picture.
     """
-    try:
-        with Image.open(path) as image:
-            return texts_of(image)
-    except FileNotFoundError:
-        raise InputError(f"There is no picture {path}.") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+    with opened(path) as image:
+        return texts_of(image)
 
 
 def texts_of(image: Image.Image) -> Texts:

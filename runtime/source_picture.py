@@ -1,15 +1,18 @@
 """Pictures and masks that are given, named by their content."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from engines.errors import InputError, SettingError
 from runtime.arrays import Pixels
+from runtime.reading_pictures import opened
 
 NOT_RECORDED = "not recorded"
 """The metadata of fields that a picture's record leaves out."""
@@ -64,7 +67,8 @@ class SourcePicture:
         Raises:
             InputError: the file cannot be read, is no picture, or has too many pixels.
         """
-        return cls.from_image(_read(path))
+        with _still(path) as image:
+            return cls.from_image(image)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Self:
@@ -82,7 +86,8 @@ class SourcePicture:
         Raises:
             InputError: the file cannot be read, is no picture, or has too many pixels.
         """
-        return cls.mask_from_image(_read(path))
+        with _still(path) as image:
+            return cls.mask_from_image(image)
 
     @classmethod
     def mask_from_image(cls, image: Image.Image) -> Self:
@@ -107,25 +112,15 @@ class SourcePicture:
         return self.pixels
 
 
-def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise InputError(
-                    f"{path} has {image.width}x{image.height} pixels. Make it smaller: "
-                    f"{_MOST_PIXELS} pixels are the most."
-                )
-            return to_still(image)
-    except FileNotFoundError:
-        raise InputError(f"There is no picture {path}.") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+@contextlib.contextmanager
+def _still(path: Path) -> Iterator[Image.Image]:
+    with opened(path) as image:
+        if image.width * image.height > _MOST_PIXELS:
+            raise InputError(
+                f"{path} has {image.width}x{image.height} pixels. Make it smaller: "
+                f"{_MOST_PIXELS} pixels are the most."
+            )
+        yield to_still(image)
 
 
 def to_still(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from PIL.Image import DecompressionBombError
 
 from engines.errors import InputError
 from runtime.picture_file import FORMATS, texts_of
+from runtime.reading_pictures import reading
 from runtime.resize import resize
 from runtime.source_picture import SourcePicture, to_still
 
@@ -81,18 +82,15 @@ def _open(content: bytes, name: str, max_pixels: int) -> Image.Image:
 @contextlib.contextmanager
 def _reading(name: str, max_pixels: int) -> Iterator[None]:
     kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-    try:
-        yield
-    except InputError:
-        raise
-    except DecompressionBombError:
-        raise InputError(
-            f"{name} has too many pixels: this server takes {max_pixels} at most."
-        ) from None
-    except UnidentifiedImageError:
-        raise InputError(f"{name} is no {kinds} file.") from None
-    except Exception as error:  # whatever a damaged file leads Pillow's readers to
-        raise InputError(f"{name} cannot be read as {kinds}: {error}.") from error
+    with reading(name, kinds):
+        try:
+            yield
+        except DecompressionBombError:
+            raise InputError(
+                f"{name} has too many pixels: this server takes {max_pixels} at most."
+            ) from None
+        except UnidentifiedImageError:
+            raise InputError(f"{name} is no {kinds} file.") from None
 
 
 def read_picture(text: str, name: str, max_pixels: int) -> SourcePicture:
