@@ -49,7 +49,7 @@ def encode(picture: Picture, kind: str = "PNG", quality: int = QUALITY) -> bytes
         quality: of a lossy format.
 
     Raises:
-        SettingError: its prompts are too long for the format's metadata.
+        SettingError: it is too large for the format, or its prompts for the format's metadata.
     """
     if kind == "PNG":
         return picture.png()
@@ -68,11 +68,25 @@ def encode_sheet(pixels: Pixels, kind: str, quality: int, parameters: str) -> by
         parameters: the webui's text.
 
     Raises:
-        SettingError: the text is too long for the format's metadata.
+        SettingError: it is too large for the format, or the text for the format's metadata.
     """
     if kind == "PNG":
         return encode_png(pixels, {PARAMETERS_KEY: parameters})
     return _encode_lossy(pixels, kind, quality, parameters, None)
+
+
+def check_size(width: int, height: int, kind: str) -> None:
+    """Refuse a picture of a size that a format does not have, before any work is done.
+
+    Raises:
+        SettingError: it is too long or too high; PNG holds all that can be made.
+    """
+    most = _MOST_SIDE[kind]
+    if kind != "PNG" and max(width, height) > most:
+        raise SettingError(
+            f"A picture of {width}x{height} pixels is not possible as {kind}: {most} pixels a side "
+            "are the most. Write PNG."
+        )
 
 
 def check_sheet(width: int, height: int, kind: str) -> None:
@@ -135,6 +149,8 @@ def read_record(path: Path) -> tuple[Settings, Origin]:
 def _encode_lossy(
     pixels: Pixels, kind: str, quality: int, parameters: str, record: str | None
 ) -> bytes:
+    height, width = pixels.shape[:2]
+    check_size(width, height, kind)
     file = io.BytesIO()
     exif = _exif(parameters, record)
     Image.fromarray(pixels).save(file, kind, exif=exif, quality=quality, subsampling=0)

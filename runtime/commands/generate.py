@@ -114,10 +114,11 @@ def _check_files(
 ) -> None:
     """Refuse what the files could not hold."""
     from runtime.mosaic import default_columns, sheet_size
-    from runtime.picture_file import check_sheet, check_texts
+    from runtime.picture_file import check_sheet, check_size, check_texts
 
     for each in settings:
         check_texts(each, pipeline.origin, output.kind)
+        check_size(*_size(each), output.kind)
     if not (options.grid or sheet):
         return
     columns = len(sheet.columns.labels) if sheet else default_columns(len(settings))

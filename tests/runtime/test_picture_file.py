@@ -13,6 +13,7 @@ from runtime.metadata import format_parameters
 from runtime.picture_file import (
     FORMATS,
     check_sheet,
+    check_size,
     check_texts,
     encode,
     encode_sheet,
@@ -63,6 +64,26 @@ def test_prompts_too_long_for_a_format_are_known_before() -> None:
         check_texts(SETTINGS, ORIGIN, kind)
         with pytest.raises(SettingError, match="too long"):
             check_texts(long, ORIGIN, kind)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("JPEG", 65_500), ("WEBP", 16_383)])
+def test_a_picture_as_large_as_a_format_has_it(kind: str, most: int) -> None:
+    """Pillow writes one that is, and no larger one, which is known before."""
+    long = np.zeros((most, 8, 3), np.uint8)
+    check_size(8, most, kind)
+    assert encode(dataclasses.replace(PICTURE, pixels=long), kind)
+    with pytest.raises(SettingError, match=rf"8x{most + 1} pixels is not .* {kind}: {most} pixels"):
+        check_size(8, most + 1, kind)
+    longer = np.zeros((8, most + 1, 3), np.uint8)
+    with pytest.raises((ValueError, OSError)):
+        Image.fromarray(longer).save(io.BytesIO(), kind)
+    message = rf"{most + 1}x8 pixels is not possible as {kind}.* Write PNG"
+    with pytest.raises(SettingError, match=message):
+        encode(dataclasses.replace(PICTURE, pixels=longer), kind)
+    with pytest.raises(SettingError, match=message):
+        encode_sheet(longer, kind, 90, "")
+    check_size(most + 1, 8, "PNG")
+    assert encode(dataclasses.replace(PICTURE, pixels=longer))
 
 
 @pytest.mark.parametrize(

@@ -264,3 +264,34 @@ def test_prompts_too_long_for_jpeg_are_refused_before_any_work(
 ) -> None:
     long = "中 " * 5000
     assert "too long" in fails(capsys, long, "--negative", long, "--format", "jpg")
+
+
+@pytest.mark.parametrize(
+    ("width", "options", "name"),
+    [
+        (16_400, "--only-masked", "a.webp"),
+        (16_400, "--only-masked --format webp", "out"),
+        (65_504, "--only-masked", "a.jpg"),
+    ],
+)
+def test_pictures_too_large_for_a_format_are_refused_before_any_work(
+    width: int,
+    options: str,
+    name: str,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those that are as large as the given one; what is worked on is much smaller."""
+    mask = Image.new("L", (width, 64))
+    Image.new("RGB", mask.size).save(workplace / "wide.png")
+    mask.paste(255, (8, 8, 56, 56))
+    mask.save(workplace / "mask.png")
+    given = ["a cat", "--init", "wide.png", "--mask", "mask.png", "--size", "64x64"]
+    with monkeypatch.context() as context:
+        context.delattr("runtime.pipeline.Pipeline.generate")
+        error = fails(capsys, *given, *options.split(), "--out", name)
+    assert f"A picture of {width}x64 pixels is not possible as " in error
+    assert not (workplace / name).exists()
+    generate(*given, "--only-masked", "--out", "a.png")
+    assert pixels(workplace / "a.png").shape == (64, width, 3)
