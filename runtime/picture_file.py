@@ -113,6 +113,16 @@ def check_texts(settings: Settings, origin: Origin, kind: str) -> None:
         _exif(format_parameters(settings, origin), format_record(settings, origin))
 
 
+def check_sheet_text(parameters: str, kind: str) -> None:
+    """Likewise for the text of a sheet, which has no record.
+
+    Raises:
+        SettingError: it is too long.
+    """
+    if kind != "PNG":
+        _exif(parameters, None)
+
+
 def read_texts(path: Path) -> Texts:
     """What a picture file says about how it was made.
 

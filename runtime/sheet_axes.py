@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import itertools
 import re
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +29,6 @@ def _nested(group: str, name: str) -> _Change:
     return change
 
 
-def _sampler(request: Request, value: str) -> Request:
-    """Another sampler brings its own schedule."""
-    return dataclasses.replace(request, sampler=value, schedule=None)
-
-
 def _size(request: Request, value: tuple[int, int]) -> Request:
     return dataclasses.replace(request, width=value[0], height=value[1])
 
@@ -45,7 +42,7 @@ _AXES: dict[str, tuple[Callable[[str], Any], _Change]] = {
     "seed": (int, _field("seed")),
     "steps": (int, _field("steps")),
     "cfg": (float, _field("cfg")),
-    "sampler": (str, _sampler),
+    "sampler": (str, _field("sampler")),
     "schedule": (str, _field("schedule")),
     "prompt": (str, _field("prompt")),
     "negative": (str, _field("negative")),
@@ -63,15 +60,29 @@ _AXES: dict[str, tuple[Callable[[str], Any], _Change]] = {
     "s-noise": (float, _nested("stochasticity", "s_noise")),
 }
 _TEXT_AXES = ("weight", "replace")
+"""In the order in which they change a prompt, after what sets all of it."""
 _SELF_EXPLANATORY = ("sampler", "schedule", "prompt", "size", "replace")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a sheet: the label of each place, and what it makes of a request."""
+    """One axis of a sheet.
 
+    Attributes:
+        name: what it changes, as in `cfg` or `weight:blue hair`.
+        labels: of each place.
+        changes: what each place makes of a request.
+    """
+
+    name: str
     labels: tuple[str, ...]
     changes: tuple[Callable[[Request], Request], ...]
+
+    @property
+    def turn(self) -> tuple[int, int, str]:
+        """Sorts axes as they are applied: a prompt, weights, replacements; longer words first."""
+        kind, _, words = self.name.partition(":")
+        return 1 + _TEXT_AXES.index(kind) if words else 0, -len(words), words
 
 
 @dataclass(frozen=True)
@@ -82,14 +93,28 @@ class Sheet:
     columns: Axis
     rows: Axis | None
 
-    def requests(self, request: Request) -> list[Request]:
-        """A request for each place, row by row.
+    def varies(self, name: str) -> bool:
+        """Whether an axis is of this name."""
+        return name in (self.columns.name, self.rows and self.rows.name)
+
+    def requests(self, request: Request, *, keep_schedule: bool = False) -> list[Request]:
+        """A request for each place, row by row, whichever axis comes first.
+
+        Args:
+            request: what the places have in common.
+            keep_schedule: give its schedule to every sampler of an axis; else each takes its own.
 
         Raises:
-            SettingError: a text that is to be changed is not in the prompt.
+            SettingError: words that are to be changed are not in the prompt.
         """
-        rows = self.rows.changes if self.rows else (lambda same: same,)
-        return [column(row(request)) for row in rows for column in self.columns.changes]
+        if self.varies("sampler") and not keep_schedule:
+            request = dataclasses.replace(request, schedule=None)
+        if self.rows is None:
+            return [column(request) for column in self.columns.changes]
+        places = itertools.product(self.rows.changes, self.columns.changes)
+        if self.rows.turn <= self.columns.turn:
+            return [column(row(request)) for row, column in places]
+        return [row(column(request)) for row, column in places]
 
 
 def parse_sheet(text: str) -> Sheet:
@@ -102,10 +127,13 @@ def parse_sheet(text: str) -> Sheet:
     Raises:
         SettingError: the text is not like that, or a value is not one of the axis' kind.
     """
+    text = " ".join(text.splitlines())
     axes = [_parse_axis(part) for part in _split(text)]
     if not 1 <= len(axes) <= 2:
         raise SettingError(f"{text!r} has {len(axes)} axes; a sheet has one or two.")
     rows = axes[1] if len(axes) == 2 else None
+    if rows and rows.name == axes[0].name:
+        raise SettingError(f"The axis {rows.name} is there twice; write all its values into one.")
     places = len(axes[0].labels) * (len(rows.labels) if rows else 1)
     if places > MAX_COUNT:
         raise SettingError(f"A sheet of {places} pictures is not possible: {MAX_COUNT} at most.")
@@ -127,18 +155,24 @@ def _parse_axis(text: str) -> Axis:
     if not known:
         names = ", ".join([*_AXES, *(f"{each}:WORDS" for each in _TEXT_AXES)])
         raise SettingError(f"No axis {name.strip()!r}; choose one of {names}.")
-    read, change = _text_axis(kind, words.strip()) if colon else _AXES[kind]
+    words = words.strip()
+    read, change = _text_axis(kind, words) if colon else _AXES[kind]
     values = _values(listed, number=read is int)
-    shown = words.strip() if colon else kind
+    shown = words if colon else kind
     prefix = "" if kind in _SELF_EXPLANATORY else f"{shown} "
     return Axis(
+        f"{kind}:{words}" if colon else kind,
         tuple(prefix + value for value in values),
         tuple(_bind(change, _read(read, value, name.strip())) for value in values),
     )
 
 
 def _values(listed: str, *, number: bool) -> Sequence[str]:
-    (values,) = csv.reader([listed], skipinitialspace=True)
+    try:
+        (values,) = csv.reader([listed], skipinitialspace=True)
+    except csv.Error as error:
+        shown = reprlib.repr(listed.strip())
+        raise SettingError(f"{shown} cannot be read as values with commas: {error}.") from error
     spread: list[str] = []
     for value in values:
         match = _RANGE.fullmatch(value) if number else None
@@ -164,10 +198,12 @@ def _bind(change: _Change, value: Any) -> Callable[[Request], Request]:
 
 
 def _text_axis(kind: str, words: str) -> tuple[Callable[[str], Any], _Change]:
+    whole = re.compile(rf"(?:(?<!\w)|(?!\w)){re.escape(words)}(?:(?!\w)|(?<!\w))")
+
     def change(request: Request, value: Any) -> Request:
-        if not words or words not in request.prompt:
+        if not words or not whole.search(request.prompt):
             raise SettingError(f"The prompt has no {words!r} that the sheet could change.")
         new = value if kind == "replace" else f"({words}:{value:g})"
-        return dataclasses.replace(request, prompt=request.prompt.replace(words, new))
+        return dataclasses.replace(request, prompt=whole.sub(lambda _: new, request.prompt))
 
     return (float if kind == "weight" else str), change

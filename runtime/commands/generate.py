@@ -14,13 +14,19 @@ from runtime.commands.hires_options import add_hires_arguments
 from runtime.commands.init_options import add_init_arguments
 from runtime.commands.output_options import add_output_arguments, open_output, quality
 from runtime.commands.progress import Progress
-from runtime.commands.request_options import add_request_arguments, read_requests, read_source
+from runtime.commands.request_options import (
+    add_request_arguments,
+    read_requests,
+    read_sheet,
+    read_source,
+)
 from runtime.commands.sampling_options import add_sampling_arguments
 from runtime.commands.seed_options import add_seed_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runtime.metadata import Origin
     from runtime.outputs import PictureOutput
     from runtime.pipeline import Pipeline
     from runtime.png import Picture
@@ -55,11 +61,12 @@ def run(options: argparse.Namespace) -> Result:
     from runtime.again import warn_of_differences
     from runtime.pipeline import Pipeline
 
-    if not options.prompts and options.source is None:
-        options.usage_error("give a PROMPT, or a picture with --from")
+    sheet = read_sheet(options)
+    if not (options.prompts or options.source or (sheet and sheet.varies("prompt"))):
+        options.usage_error("give a PROMPT, or a picture with --from, or a --sheet of prompts")
     started = time.monotonic()
     recorded = read_source(options)
-    requests, sheet = read_requests(options, recorded)
+    requests = read_requests(options, recorded, sheet)
     output = open_output(options, sum(request.count for request in requests))
     path = find_bundle(options.bundle)
     with Pipeline.open(path, options.backend) as pipeline:
@@ -113,8 +120,8 @@ def _check_files(
     sheet: "Sheet | None",
 ) -> None:
     """Refuse what the files could not hold."""
-    from runtime.mosaic import default_columns, sheet_size
-    from runtime.picture_file import check_sheet, check_size, check_texts
+    from runtime.mosaic import default_columns, sheet_size, warn_of_missing_letters
+    from runtime.picture_file import check_sheet, check_sheet_text, check_size, check_texts
 
     for each in settings:
         check_texts(each, pipeline.origin, output.kind)
@@ -126,6 +133,9 @@ def _check_files(
     width, height = (max(sides) for sides in zip(*sizes, strict=True))
     rows = -(-len(settings) // columns)
     check_sheet(*sheet_size(columns, rows, width, height, labelled=bool(sheet)), output.kind)
+    check_sheet_text(_sheet_text(settings[0], pipeline.origin, sheet), output.kind)
+    if sheet:
+        warn_of_missing_letters([*sheet.columns.labels, *(sheet.rows.labels if sheet.rows else ())])
 
 
 def _size(settings: "Settings") -> tuple[int, int]:
@@ -173,7 +183,6 @@ def _sheet(
     sheet: "Sheet | None",
 ) -> bytes:
     """All pictures in one file, which says how the first of them was made."""
-    from runtime.metadata import format_parameters
     from runtime.mosaic import default_columns, make_grid, make_sheet
     from runtime.picture_file import encode_sheet
 
@@ -183,6 +192,12 @@ def _sheet(
     else:
         rows = None if sheet.rows is None else sheet.rows.labels
         whole = make_sheet(pixels, sheet.columns.labels, rows)
-    axes = {} if sheet is None else {"Sheet": sheet.text}
-    text = format_parameters(pictures[0].settings, pictures[0].origin, axes)
+    text = _sheet_text(pictures[0].settings, pictures[0].origin, sheet)
     return encode_sheet(whole, output.kind, quality(options), text)
+
+
+def _sheet_text(first: "Settings", origin: "Origin", sheet: "Sheet | None") -> str:
+    """The webui's text of the first picture, and the axes."""
+    from runtime.metadata import format_parameters
+
+    return format_parameters(first, origin, {} if sheet is None else {"Sheet": sheet.text})

@@ -10,7 +10,7 @@ from runtime.commands.hires_options import read_hires_settings
 from runtime.commands.init_options import read_init_settings
 from runtime.commands.prompt_options import add_prompt_arguments
 from runtime.commands.sampling_options import read_guidance_settings, read_stochasticity
-from runtime.commands.seed_options import read_noise_settings
+from runtime.commands.seed_options import check_subseed, read_noise_settings
 from runtime.commands.size_option import size
 
 if TYPE_CHECKING:
@@ -54,39 +54,58 @@ def read_source(options: argparse.Namespace) -> "Recorded":
     return Recorded(Request("")) if options.source is None else recorded_in(options.source)
 
 
+def read_sheet(options: argparse.Namespace) -> "Sheet | None":
+    """The axes of `--sheet`, if there is one.
+
+    Raises:
+        SettingError: they cannot be read.
+    """
+    if options.sheet is None:
+        return None
+    from runtime.sheet_axes import parse_sheet
+
+    return parse_sheet(options.sheet)
+
+
 def read_requests(
-    options: argparse.Namespace, recorded: "Recorded"
-) -> "tuple[list[Request], Sheet | None]":
-    """The requests that the options ask for, and the sheet that they are the places of.
+    options: argparse.Namespace, recorded: "Recorded", sheet: "Sheet | None"
+) -> "list[Request]":
+    """The requests that the options ask for.
 
     Args:
         options: those of the command.
         recorded: counts where the options say nothing.
+        sheet: the requests are its places.
 
     Raises:
-        SettingError: the options do not go together, or `--sheet` cannot be read.
+        SettingError: the options do not go together.
         InputError: a picture to start from cannot be read.
     """
-    from runtime.sheet_axes import parse_sheet
-
     source, init = recorded.request, read_init_settings(options, recorded)
     requests = [
         _request(options, dataclasses.replace(source, prompt=prompt, init=init))
         for prompt in options.prompts or [source.prompt]
     ]
-    if options.sheet is None:
-        return requests, None
-    sheet = parse_sheet(options.sheet)
-    if len(requests) > 1 or requests[0].count > 1:
-        raise SettingError("A sheet is of one prompt and one seed; give one, and leave --n out.")
-    return sheet.requests(_with_seed(requests[0])), sheet
+    if sheet is not None:
+        if len(requests) > 1 or requests[0].count > 1:
+            raise SettingError(
+                "A sheet is of one prompt and one seed; give one, and leave --n out."
+            )
+        keep_schedule = options.schedule is not None
+        requests = sheet.requests(_with_seeds(requests[0]), keep_schedule=keep_schedule)
+    check_subseed(options, requests, sheet)
+    return requests
 
 
-def _with_seed(request: "Request") -> "Request":
-    """The places of a sheet differ in nothing else."""
+def _with_seeds(request: "Request") -> "Request":
+    """The places of a sheet differ in nothing else; where no subseed counts, it is left out."""
     from runtime.request import random_seed
 
-    return request if request.seed is not None else dataclasses.replace(request, seed=random_seed())
+    noise = request.noise
+    if noise.subseed is None:
+        noise = dataclasses.replace(noise, subseed=random_seed())
+    seed = random_seed() if request.seed is None else request.seed
+    return dataclasses.replace(request, seed=seed, noise=noise)
 
 
 def _request(options: argparse.Namespace, source: "Request") -> "Request":

@@ -8,7 +8,11 @@ from engines.errors import SettingError
 from runtime.commands.size_option import size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runtime.request import Request
     from runtime.seeds import NoiseSettings
+    from runtime.sheet_axes import Sheet
 
 
 def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,11 +46,7 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_noise_settings(options: argparse.Namespace, source: "NoiseSettings") -> "NoiseSettings":
-    """What the options of `add_seed_arguments` make of `source`; nothing else is checked yet.
-
-    Raises:
-        SettingError: a subseed would be without effect.
-    """
+    """What the options of `add_seed_arguments` make of `source`; nothing is checked yet."""
     width, height = options.seed_resize_from or (None, None)
     given = {
         "source": options.noise,
@@ -57,7 +57,23 @@ def read_noise_settings(options: argparse.Namespace, source: "NoiseSettings") ->
         "eta_seed_delta": options.eta_noise_seed_delta,
     }
     values = {name: value for name, value in given.items() if value is not None}
-    noise = dataclasses.replace(source, **values)
-    if options.subseed is not None and not noise.subseed_strength and options.sheet is None:
+    return dataclasses.replace(source, **values)
+
+
+def check_subseed(
+    options: argparse.Namespace, requests: "Sequence[Request]", sheet: "Sheet | None"
+) -> None:
+    """Refuse a subseed, the option's or a sheet's, that no picture turns to.
+
+    Raises:
+        SettingError: it would be without effect.
+    """
+    if any(request.noise.subseed_strength for request in requests):
+        return
+    if sheet is not None and sheet.varies("subseed"):
+        raise SettingError(
+            "An axis subseed needs --subseed-strength, or an axis subseed-strength, above 0: "
+            "it changes nothing else."
+        )
+    if options.subseed is not None:
         raise SettingError("--subseed needs --subseed-strength above 0: it changes nothing else.")
-    return noise

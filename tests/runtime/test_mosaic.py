@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from runtime.arrays import Pixels
-from runtime.mosaic import GAP, default_columns, make_grid, make_sheet, sheet_size
+from runtime.mosaic import (
+    GAP,
+    default_columns,
+    make_grid,
+    make_sheet,
+    sheet_size,
+    warn_of_missing_letters,
+)
 
 
 def pictures(count: int, width: int = 48, height: int = 32) -> list[Pixels]:
@@ -43,9 +50,7 @@ def test_a_sheet_has_its_labels_around_the_grid(rows: list[str] | None) -> None:
     grid = make_grid(made, 3)
     top, left = sheet.shape[0] - grid.shape[0], sheet.shape[1] - grid.shape[1]
     np.testing.assert_array_equal(sheet[top:, left:], grid)
-    most = sheet_size(3, len(rows) if rows else 1, 48, 32, labelled=True)
     assert left == 0 if rows is None else 0 < left <= 48 + 8
-    assert sheet.shape[1] <= most[0] + 8
     above = sheet[:top, left:]
     for column in range(3):
         label = above[:, column * (48 + GAP) : column * (48 + GAP) + 48]
@@ -53,6 +58,38 @@ def test_a_sheet_has_its_labels_around_the_grid(rows: list[str] | None) -> None:
     for row in range(2 if rows else 0):
         begin = top + row * (32 + GAP)
         assert (sheet[begin : begin + 32, :left] < 128).any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (64, 256), (256, 64), (512, 512)])
+@pytest.mark.parametrize(("part", "times"), [("x", 9000), ("many words ", 900), ("|j ", 500)])
+def test_a_sheet_is_no_larger_than_it_was_said_to_be(
+    part: str, times: int, width: int, height: int
+) -> None:
+    label = part * times
+    made = pictures(4, width, height)
+    most = sheet_size(2, 2, width, height, labelled=True)
+    sheet = make_sheet(made, [label, "b"], [label, "b"])
+    assert sheet.shape[1] <= most[0]
+    assert sheet.shape[0] <= most[1]
+
+
+def test_labels_beside_stay_in_their_row() -> None:
+    made = pictures(2, 64, 64)
+    sheet = make_sheet(made, ["a"], ["many words " * 90, ""])
+    grid = make_grid(made, 1)
+    top, left = sheet.shape[0] - grid.shape[0], sheet.shape[1] - grid.shape[1]
+    assert (sheet[top : top + 64, :left] < 128).any()
+    assert (sheet[top + 64 :, :left] == 255).all()
+    assert (sheet[:top, :left] == 255).all()
+
+
+def test_labels_of_letters_without_a_shape_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_missing_letters(["cfg 1", "…", "", "".join(map(chr, range(32, 127)))])
+    assert caplog.messages == []
+    warn_of_missing_letters(["a cat", "猫", "un 犬", "猫 and " * 90])
+    (message,) = caplog.messages
+    assert message.startswith("labels of the sheet get empty boxes for letters: '猫', 'un 犬', '")
+    assert len(message) < 120
 
 
 def test_labels_stay_beside_their_column() -> None:

@@ -1,6 +1,8 @@
 """Axes of contact sheets."""
 
+import csv
 import dataclasses
+import itertools
 
 import pytest
 
@@ -52,7 +54,7 @@ def test_another_sampler_brings_its_schedule() -> None:
 VALUES = {
     "sampler": "Euler a,DDIM",
     "schedule": "karras,normal",
-    "prompt": '"a, b",c',
+    "prompt": '"a cat, b",cat',
     "negative": "a,b",
     "preset": "cracked,none",
     "size": "64x64,128x64",
@@ -69,10 +71,74 @@ def test_every_axis_changes_the_request(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    list(
+        itertools.combinations(
+            [
+                *(f"{name}={VALUES.get(name, '1,2')}" for name in _AXES),
+                "weight:cat=0.5,1.5",
+                "replace:cat=dog,cow",
+            ],
+            2,
+        )
+    ),
+)
+def test_which_axis_comes_first_does_not_matter(first: str, second: str) -> None:
+    across = parse_sheet(f"{first};{second}").requests(REQUEST)
+    down = parse_sheet(f"{second};{first}").requests(REQUEST)
+    assert across == [down[0], down[2], down[1], down[3]]
+    assert len(set(across)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        ("prompt=a cat,the cat;weight:cat=0.5", ["a (cat:0.5)", "the (cat:0.5)"]),
+        ("weight:cracked skin=2;weight:skin=0.5", ["a cat, (cracked (skin:0.5):2)"]),
+        (
+            "weight:cat=0.5;replace:cat=dog,cow",
+            ["a (dog:0.5), cracked skin", "a (cow:0.5), cracked skin"],
+        ),
+    ],
+)
+def test_texts_change_from_the_whole_to_its_parts(text: str, prompts: list[str]) -> None:
+    for axes in (text, ";".join(reversed(text.split(";")))):
+        assert [each.prompt for each in parse_sheet(axes).requests(REQUEST)] == prompts
+
+
+def test_a_schedule_that_is_kept_is_every_samplers() -> None:
+    sheet = parse_sheet("sampler=Euler,DPM++ 2M")
+    assert {each.schedule for each in sheet.requests(REQUEST)} == {None}
+    kept = sheet.requests(REQUEST, keep_schedule=True)
+    assert {each.schedule for each in kept} == {"exponential"}
+
+
+def test_words_are_whole_ones() -> None:
+    request = dataclasses.replace(REQUEST, prompt="a woman, a man, (man), C++, man-made")
+    (weighed,) = parse_sheet("weight:man=0.5").requests(request)
+    assert weighed.prompt == "a woman, a (man:0.5), ((man:0.5)), C++, (man:0.5)-made"
+    (replaced,) = parse_sheet(r"replace:C++=\1").requests(request)
+    assert replaced.prompt == r"a woman, a man, (man), \1, man-made"
+    for text in ("weight:wo=1", "replace:oma=x", "replace:a w=x"):
+        with pytest.raises(SettingError, match="The prompt has no"):
+            parse_sheet(text).requests(request)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_ends_of_lines_are_spaces(end: str) -> None:
+    sheet = parse_sheet(f'prompt=a,{end}b,"c,{end}d";{end}cfg=1,{end}2{end}')
+    assert sheet.columns.labels == ("a", "b", f"c,{' ' * len(end.splitlines())}d")
+    assert sheet.rows is not None
+    assert sheet.rows.labels == ("cfg 1", "cfg 2")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "0 axes; a sheet has one or two"),
         ("cfg=1;steps=2;seed=3", "3 axes"),
+        ("cfg=1,2; CFG=3,4", "The axis cfg is there twice"),
+        ("weight:a=1;weight: a =2", "The axis weight:a is there twice"),
         ("cfg", "'cfg' is no axis: write NAME=VALUE,VALUE"),
         ("cfg=", "no axis"),
         ("colour=1", "No axis 'colour'; choose one of seed, steps, cfg"),
@@ -89,3 +155,8 @@ def test_every_axis_changes_the_request(name: str) -> None:
 def test_mistakes(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         parse_sheet(text)
+
+
+def test_values_that_csv_cannot_read_are_refused() -> None:
+    with pytest.raises(SettingError, match="cannot be read as values with commas: field larger"):
+        parse_sheet(f"prompt={'x' * (csv.field_size_limit() + 1)}")

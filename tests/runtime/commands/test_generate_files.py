@@ -238,9 +238,56 @@ def test_a_sheet_without_a_seed_has_one_by_chance(workplace: Path) -> None:
     assert (workplace / "out" / "00004-sheet.png").is_file()
 
 
+def test_a_schedule_that_was_asked_for_is_every_samplers(workplace: Path) -> None:
+    def schedules(*options: str) -> list[str]:
+        generate("--out", options[-1], "--sheet", "sampler=Euler,DPM++ 2M", *options[:-1])
+        files = sorted((workplace / options[-1]).glob("*-[0-9]*.png"))
+        return [read_record(file)[0].schedule for file in files]
+
+    assert schedules("a cat", "--schedule", "exponential", "own") == ["exponential"] * 2
+    assert schedules("a cat", "none") == ["normal", "karras"]
+    source = next((workplace / "own").glob("00001-*"))
+    assert schedules("--from", str(source), "recorded") == ["normal", "karras"]
+
+
+def test_places_of_a_sheet_have_one_subseed(workplace: Path) -> None:
+    generate("a cat", "--subseed-strength", "0.5", "--sheet", "cfg=2,3")
+    files = (workplace / "out").glob("*-[0-9]*.png")
+    assert len({read_record(file)[0].noise.subseed for file in files}) == 1
+
+
+def test_a_subseed_counts_where_a_sheet_varies_its_strength(workplace: Path) -> None:
+    generate("a cat", "--sheet", "subseed=1..2;subseed-strength=0,0.5")
+    noises = [read_record(file)[0].noise for file in (workplace / "out").glob("*-[0-9]*.png")]
+    assert sorted(noise.subseed or 0 for noise in noises) == [0, 0, 1, 2]
+    generate("a cat", "--subseed", "7", "--sheet", "subseed-strength=0,0.5", "--out", "a.png")
+
+
+def test_a_sheet_of_prompts_needs_no_other(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate("--sheet", "prompt=a cat,a dog")
+    files = sorted((workplace / "out").glob("*-[0-9]*.png"))
+    assert [read_record(file)[0].prompt for file in files] == ["a cat", "a dog"]
+    with pytest.raises(SystemExit):
+        main(["generate", "--sheet", "negative=a,b"])
+    assert "give a PROMPT" in capsys.readouterr().err
+
+
+def test_labels_of_empty_boxes_are_warned_of(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate("--sheet", "prompt=a cat,猫;negative=犬,dog", "--out", "a.png")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "empty boxes for letters: '猫', 'negative 犬'" in warning
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("--sheet subseed=1..3", "An axis subseed needs --subseed-strength"),
+        ("--sheet subseed=1..3;subseed-strength=0", "An axis subseed needs --subseed-strength"),
+        ("--sheet cfg=1,2 --subseed 3", "--subseed needs --subseed-strength above 0"),
         ("--sheet colour=1", "No axis 'colour'"),
         ("--sheet cfg=1,2 --n 2", "A sheet is of one prompt and one seed"),
         ("--sheet cfg=1,200", "the guidance scale 200 is not possible"),
@@ -295,3 +342,12 @@ def test_pictures_too_large_for_a_format_are_refused_before_any_work(
     assert not (workplace / name).exists()
     generate(*given, "--only-masked", "--out", "a.png")
     assert pixels(workplace / "a.png").shape == (64, width, 3)
+
+
+def test_axes_too_long_for_jpeg_are_refused_before_any_work(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    axis = "prompt=" + ",".join(f"{index} {'cat ' * 1000}" for index in range(9))
+    assert "too long" in fails(capsys, "--sheet", axis, "--format", "jpg")
+    assert sorted(workplace.rglob("*")) == before
