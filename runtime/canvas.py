@@ -51,7 +51,7 @@ def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
     Raises:
         SettingError: their pixels are not there.
     """
-    ground = init.picture.loaded("The picture")
+    ground = init.pixels
     if init.mask is None:
         pixels = resize(ground, width, height, init.resize)
         if init.resize != EXTEND:

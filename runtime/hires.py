@@ -87,7 +87,10 @@ def hires_faults(hires: HiresSettings, width: int, height: int, most_steps: int)
             f"the hires scale {hires.scale:g} is not possible: choose 1 to {_LARGEST_SCALE:g}"
         )
     elif (hires.width, hires.height) == (width, height):
-        faults.append(f"the hires size {width}x{height} is that of the first pass: choose another")
+        faults.append(
+            f"the hires size {width}x{height} is that of the first pass: choose another, "
+            "or no second pass"
+        )
     if hires.upscaler not in UPSCALERS:
         faults.append(f"no upscaler {hires.upscaler!r}: choose one of {', '.join(UPSCALERS)}")
     if not 0 < hires.strength <= 1:

@@ -1,6 +1,8 @@
 """What a picture starts from where it does not start from nothing: img2img and inpainting."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +26,10 @@ _MOST_CROPPED = 2**26
 
 _REMEMBERED = 8
 
+_PICTURE = "picture", "--init"
+_MASK = "mask", "--mask"
+"""What messages call them, and the options that give them."""
+
 
 @dataclass(frozen=True)
 class MaskSettings:
@@ -33,7 +39,7 @@ class MaskSettings:
         picture: the mask, as large as the picture; light where it is painted.
         blur: the standard deviation in pixels of the mask's blurred edge.
         invert: paint what is dark instead.
-        content: what the part starts from, one of `CONTENTS`.
+        content: what the part starts from, one of `CONTENTS`, in the spelling of `settle_init`.
         only_masked: work on the part alone, enlarged to the size of the request.
         padding: how many pixels around the part are worked on as well then.
         soft: grey means in part; else it is all or nothing.
@@ -47,6 +53,15 @@ class MaskSettings:
     padding: int = 32
     soft: bool = False
 
+    @property
+    def pixels(self) -> Pixels:
+        """The mask's own.
+
+        Raises:
+            SettingError: they are not there.
+        """
+        return self.picture.loaded(*_MASK)
+
 
 @dataclass(frozen=True)
 class InitSettings:
@@ -55,7 +70,8 @@ class InitSettings:
     Attributes:
         picture: what is changed.
         strength: how much, from near 0 to 1: the share of the steps that are taken.
-        resize: one of `runtime.resize.MODES`; after "extend" the result has the picture's own size.
+        resize: one of `runtime.resize.MODES`, in the spelling of `settle_init`; after "extend" the
+            result has the picture's own size.
         mask: which part; None for all of it.
     """
 
@@ -69,6 +85,39 @@ class InitSettings:
         """Whether the result is as large as the picture, whatever the size of what is worked on."""
         return self.resize == EXTEND or (self.mask is not None and self.mask.only_masked)
 
+    @property
+    def pixels(self) -> Pixels:
+        """The picture's own.
+
+        Raises:
+            SettingError: they are not there.
+        """
+        return self.picture.loaded(*_PICTURE)
+
+
+def settle_init(init: InitSettings) -> InitSettings:
+    """Names as the webui spells them; they may be given with hyphens, and in any case.
+
+    The very `init` is returned where they are so already; names that are not known stay.
+    """
+    mask, resize = init.mask, _webui_name(init.resize, MODES)
+    if mask is not None:
+        content = _webui_name(mask.content, CONTENTS)
+        mask = mask if content == mask.content else dataclasses.replace(mask, content=content)
+    if mask is init.mask and resize == init.resize:
+        return init
+    return dataclasses.replace(init, resize=resize, mask=mask)
+
+
+def _webui_name(text: str, known: Sequence[str]) -> str:
+    name = text.casefold().replace("-", " ").replace("_", " ")
+    return name if name in known else text
+
+
+def _hyphened(names: Sequence[str]) -> str:
+    """Names as the command's help lists them."""
+    return ", ".join(name.replace(" ", "-") for name in names)
+
 
 @lru_cache(_REMEMBERED)
 def working_mask(mask: MaskSettings) -> Pixels:
@@ -80,7 +129,7 @@ def working_mask(mask: MaskSettings) -> Pixels:
     Raises:
         SettingError: its pixels are not there.
     """
-    pixels = mask.picture.loaded("Inpainting")
+    pixels = mask.pixels
     if not mask.soft:
         pixels = harden(pixels)
     if mask.invert:
@@ -98,7 +147,7 @@ def first_step(steps: int, strength: float) -> int:
 
 
 def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
-    """What is wrong with the settings of a run, whose pixels are there.
+    """What is wrong with the settings of a run; pixels that are not there are asked for.
 
     Args:
         init: the settings.
@@ -116,7 +165,7 @@ def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
     before = init.picture.width, init.picture.height
     only_masked = init.mask is not None and init.mask.only_masked
     if init.resize not in MODES:
-        faults.append(f"no resize mode {init.resize!r}: choose one of {', '.join(MODES)}")
+        faults.append(f"no resize mode {init.resize!r}: choose one of {_hyphened(MODES)}")
     elif init.resize == EXTEND and not only_masked and (size[0] < before[0] or size[1] < before[1]):
         faults.append(
             f"a picture of {before[0]}x{before[1]} cannot be extended to {size[0]}x{size[1]}: "
@@ -129,7 +178,9 @@ def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
                 f"a picture of {before[0]}x{before[1]} pixels would have to be scaled to "
                 f"{wide}x{tall} before {size[0]}x{size[1]} are cut out: choose another resize mode"
             )
-    if init.picture.loaded("The request").ndim != 3:
+    if init.picture.pixels is None:
+        faults.append(init.picture.missing(*_PICTURE))
+    elif init.pixels.ndim != 3:
         faults.append("the picture to start from is a mask: give one of three colours")
     return faults if init.mask is None else faults + _mask_faults(init.mask, init.picture)
 
@@ -139,7 +190,7 @@ def _mask_faults(mask: MaskSettings, picture: SourcePicture) -> list[str]:
     if not 0 <= mask.blur <= MAX_BLUR:
         faults.append(f"the mask blur {mask.blur:g} is not possible: choose 0 to {MAX_BLUR:g}")
     if mask.content not in CONTENTS:
-        faults.append(f"no masked content {mask.content!r}: choose one of {', '.join(CONTENTS)}")
+        faults.append(f"no masked content {mask.content!r}: choose one of {_hyphened(CONTENTS)}")
     if not 0 <= mask.padding <= MAX_PADDING:
         faults.append(f"the padding {mask.padding} is not possible: choose 0 to {MAX_PADDING}")
     size, other = (mask.picture.width, mask.picture.height), (picture.width, picture.height)
@@ -148,7 +199,9 @@ def _mask_faults(mask: MaskSettings, picture: SourcePicture) -> list[str]:
             f"the mask is {size[0]}x{size[1]} and its picture {other[0]}x{other[1]}: "
             "make them one size"
         )
-    if mask.picture.loaded("Inpainting").ndim != 2:
+    if mask.picture.pixels is None:
+        faults.append(mask.picture.missing(*_MASK))
+    elif mask.pixels.ndim != 2:
         faults.append("the mask has colours: give one of grey levels")
     elif not faults and not working_mask(mask).any():
         faults.append("the mask leaves nothing to paint: its whole is dark, or light if inverted")

@@ -5,6 +5,7 @@ import logging
 import math
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from engines.axes import fixed_sizes
@@ -14,11 +15,11 @@ from runtime.canvas import check_mask
 from runtime.extra_networks import baked_loras, strip_extra_networks
 from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.hires import HiresSettings, hires_faults, settle_hires
-from runtime.init_settings import InitSettings, init_faults
+from runtime.init_settings import InitSettings, init_faults, settle_init
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and, split_last_weight
 from runtime.resize import EXTEND, STRETCH
-from runtime.samplers.catalogue import AUTOMATIC
+from runtime.samplers.catalogue import AUTOMATIC, Sampler
 from runtime.samplers.lookup import resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import MAX_SIDE, NoiseSettings, noise_faults
@@ -121,6 +122,9 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
             are not possible; the message names every such number.
     """
     defaults = manifest.defaults
+    if request.init is not None:
+        request = dataclasses.replace(request, init=settle_init(request.init))
+    of_picture = _sides_of_picture(request, manifest)
     request = _keep_size(request, manifest)
     preset = _preset(request, manifest)
     baked = baked_loras(manifest)
@@ -150,20 +154,38 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
         and settle_hires(request.hires, width, height, steps, manifest.latents.downscale),
         vae_tiling=request.vae_tiling,
     )
-    faults = _faults(settings, request.count, manifest)
+    _check(settings, sampler, request.count, manifest, of_picture)
+    if has_and(settings.negative):
+        log.warning("AND is a word like others in a negative prompt, as in the webui")
+    return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def _check(
+    settings: Settings,
+    sampler: Sampler,
+    count: int,
+    manifest: Manifest,
+    of_picture: Collection[str] = (),
+) -> None:
+    faults = _faults(settings, count, manifest, of_picture)
     faults += guidance_faults(settings.guidance)
     faults += stochasticity_faults(sampler, settings.stochasticity)
     if faults:
         raise SettingError("; ".join(faults) + ".")
     if settings.init is not None:
-        check_mask(settings.init, width, height, manifest.latents.downscale)
-    if has_and(settings.negative):
-        log.warning("AND is a word like others in a negative prompt, as in the webui")
+        check_mask(settings.init, settings.width, settings.height, manifest.latents.downscale)
     texts = settings.prompt, settings.negative
     read_prompts(*texts, settings.steps, settings.cfg)
     if settings.hires is not None:
         read_prompts(*texts, settings.hires.steps, settings.cfg, settings.steps)
-    return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def _sides_of_picture(request: Request, manifest: Manifest) -> list[str]:
+    """Which sides of the result are those of the picture that it starts from, unasked."""
+    init = request.init
+    if init is None or (init.mask is not None and init.mask.only_masked) or fixed_sizes(manifest):
+        return []
+    return [side for side in ("width", "height") if getattr(request, side) is None]
 
 
 def _keep_size(request: Request, manifest: Manifest) -> Request:
@@ -261,9 +283,11 @@ def _join(*texts: str) -> str:
     return ", ".join(part.strip(" ,\n") for part in parts)
 
 
-def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
+def _faults(
+    settings: Settings, count: int, manifest: Manifest, of_picture: Collection[str]
+) -> list[str]:
     downscale = manifest.latents.downscale
-    faults = _size_faults(settings, downscale)
+    faults = _size_faults(settings, downscale, of_picture)
     for name, text in (("prompt", settings.prompt), ("negative prompt", settings.negative)):
         if len(text) > MAX_CHARACTERS:
             faults.append(f"the {name} has {len(text)} characters: {MAX_CHARACTERS} is the most")
@@ -289,19 +313,34 @@ def _faults(settings: Settings, count: int, manifest: Manifest) -> list[str]:
     if settings.hires is not None:
         faults += hires_faults(settings.hires, settings.width, settings.height, MAX_STEPS)
         if settings.init is not None:
-            faults.append("a picture that starts from another one has no hires pass: leave one out")
+            faults.append(
+                "a picture that starts from another one has no hires pass: leave one out "
+                "(--hires-scale 1 leaves out the pass)"
+            )
     return faults
 
 
-def _size_faults(settings: Settings, downscale: int) -> list[str]:
-    """What is wrong with the sides of the first pass, and of the second where there is one."""
+def _size_faults(settings: Settings, downscale: int, of_picture: Collection[str] = ()) -> list[str]:
+    """What is wrong with the sides of the first pass, and of the second where there is one.
+
+    Args:
+        settings: the picture's.
+        downscale: pixels per latent along one side.
+        of_picture: the names of sides that are those of the picture to start from, unasked.
+    """
     sides = [("width", settings.width), ("height", settings.height)]
     if settings.hires is not None:
         sides += [("hires width", settings.hires.width), ("hires height", settings.hires.height)]
     least, most = SIDES
     faults = []
     for name, side in sides:
-        if not least <= side <= most:
+        if not least <= side <= most and name in of_picture:
+            masked = settings.init is not None and settings.init.mask is not None
+            faults.append(
+                f"the picture's {name} {side} is not possible: ask for a size of {least} to {most} "
+                f"(--size){', or for the masked part alone (--only-masked)' if masked else ''}"
+            )
+        elif not least <= side <= most:
             faults.append(f"the {name} {side} is not possible: choose {least} to {most}")
         elif side % downscale:
             below = side - side % downscale

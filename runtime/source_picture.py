@@ -98,18 +98,26 @@ class SourcePicture:
                 return cls.of(np.asarray(alpha))
         return cls.of(np.asarray(image.convert("RGB").convert("L")))
 
-    def loaded(self, use: str) -> Pixels:
+    def loaded(self, name: str, option: str = "") -> Pixels:
         """The pixels.
 
+        Args:
+            name: what the picture is for the request, in the message: "picture" or "mask".
+            option: with which the command line gives it.
+
         Raises:
-            SettingError: only a record names them; the message says that `use` needs them.
+            SettingError: only a record names them.
         """
         if self.pixels is None:
-            raise SettingError(
-                f"{use} needs the picture of {self.width}x{self.height} whose pixels have the "
-                f"sha256 {self.sha256[:16]}…. Give it again."
-            )
+            raise SettingError(f"{self.missing(name, option)}.")
         return self.pixels
+
+    def missing(self, name: str, option: str = "") -> str:
+        """What to say where only a record names the pixels; the arguments are as in `loaded`."""
+        return (
+            f"the {name} of {self.width}x{self.height} whose pixels have the sha256 "
+            f"{self.sha256[:16]}… is needed: give it again{option and f' ({option})'}"
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
+from engines.errors import SettingError
 from runtime.commands.option_groups import read_group
 from runtime.commands.size_option import size
 
@@ -22,7 +23,8 @@ def add_hires_arguments(parser: argparse.ArgumentParser) -> None:
         "--hires-scale",
         type=float,
         metavar="X",
-        help="hires fix: work over the picture, this much larger",
+        help="hires fix: work over the picture, this much larger; 1 makes no second pass, even "
+        "where the picture of --from had one",
     )
     target.add_argument(
         "--hires-size", type=size, metavar="WxH", help="hires fix to a size in pixels"
@@ -60,9 +62,14 @@ def read_hires_settings(
         source: counts where the options say nothing.
 
     Raises:
-        SettingError: an option stands without the one that it belongs to.
+        SettingError: an option stands without the one that it belongs to, or beside a scale of 1.
     """
     fields = read_group(options, "hires_scale", _NAMES, "hires_size", settled=source is not None)
+    if options.hires_scale == 1:
+        if fields:
+            names = ", ".join(f"--hires-{field}" for field in fields)
+            raise SettingError(f"--hires-scale 1 makes no second pass: leave {names} out.")
+        return None
     if options.hires_size is not None:
         fields["width"], fields["height"] = options.hires_size
     elif options.hires_scale is not None:

@@ -39,7 +39,6 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     )
     init.add_argument(
         "--resize-mode",
-        type=_name,
         metavar="MODE",
         help="just-resize (default), crop-and-resize, resize-and-fill, or extend: to multiples of "
         "8 for the time of the work (default with a mask and without --size)",
@@ -61,7 +60,6 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     )
     init.add_argument(
         "--mask-content",
-        type=_name,
         metavar="WHAT",
         help="what the part starts from: original (default), fill, latent-noise or latent-nothing",
     )
@@ -153,8 +151,3 @@ def _warn_of_missing(options: argparse.Namespace, unnamed: "UnnamedInit") -> Non
 def _warn_of_another(option: str, picture: "SourcePicture", recorded: "SourcePicture") -> None:
     if picture != recorded:
         log.warning("%s is another picture than that of --from: the result will differ", option)
-
-
-def _name(text: str) -> str:
-    """The webui's spelling of a name that is written with hyphens."""
-    return text.casefold().replace("-", " ").replace("_", " ")

@@ -113,7 +113,7 @@ def read_mask(text: str, name: str, max_pixels: int) -> SourcePicture:
 
 def as_large_as(mask: SourcePicture, picture: SourcePicture) -> SourcePicture:
     """A mask stretched to its picture's size."""
-    pixels = mask.loaded("Inpainting")
+    pixels = mask.loaded("mask")
     return SourcePicture.of(resize(pixels, picture.width, picture.height))
 
 

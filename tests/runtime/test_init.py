@@ -270,7 +270,10 @@ def _refusal(**fields: object) -> str:
         ({"init": dataclasses.replace(INIT, strength=0.0)}, "strength 0 is not possible"),
         ({"init": dataclasses.replace(INIT, strength=1.1)}, "strength 1.1 is not possible"),
         ({"init": dataclasses.replace(INIT, strength=0.1)}, "none of 8 steps: choose at least 0.1"),
-        ({"init": dataclasses.replace(INIT, resize="squeeze")}, "no resize mode 'squeeze'"),
+        (
+            {"init": dataclasses.replace(INIT, resize="squeeze")},
+            "no resize mode 'squeeze': choose one of just-resize, crop-and-resize, resize-and-fill",
+        ),
         ({"init": InitSettings(BOX)}, "to start from is a mask"),
         (
             {"init": InitSettings(LONG, resize=CROP), "width": 256, "height": 256},
@@ -278,7 +281,10 @@ def _refusal(**fields: object) -> str:
         ),
         ({"init": _mask(blur=-1.0)}, "mask blur -1"),
         ({"init": _mask(blur=float("nan"))}, "mask blur nan"),
-        ({"init": _mask(content="void")}, "no masked content 'void': choose one of fill, orig"),
+        (
+            {"init": _mask(content="void")},
+            "no masked content 'void': choose one of fill, original, latent-noise, latent-nothing",
+        ),
         ({"init": _mask(padding=-1)}, "padding -1"),
         ({"init": _mask(picture=PHOTO)}, "the mask has colours"),
         (
@@ -299,7 +305,10 @@ def _refusal(**fields: object) -> str:
         ({"hires": HiresSettings(strength=0.0)}, "hires strength 0 is not possible"),
         ({"hires": HiresSettings(strength=0.005)}, "8 hires steps at strength 0.005"),
         ({"hires": HiresSettings(steps=-1)}, "-1 hires steps"),
-        ({"hires": HiresSettings(), "init": INIT}, "has no hires pass"),
+        (
+            {"hires": HiresSettings(), "init": INIT},
+            "has no hires pass: leave one out (--hires-scale",
+        ),
         ({"vae_tiling": "maybe"}, "no VAE tiling 'maybe': choose one of auto, on, off"),
     ],
 )
@@ -324,7 +333,7 @@ def test_a_picture_that_only_a_record_names_is_asked_for(bundle: Bundle) -> None
     settings = Settings("a", "", 1, 8, 1.0, "DDIM", "normal", 96, 72, 1, init=InitSettings(named))
     with (
         Pipeline(bundle, Choice(StandInBackend(), "")) as pipeline,
-        pytest.raises(SettingError, match=f"sha256 {PHOTO.sha256[:16]}…. Give it again"),
+        pytest.raises(SettingError, match=f"sha256 {PHOTO.sha256[:16]}… is needed: give it again"),
     ):
         list(pipeline.generate([settings]))
 

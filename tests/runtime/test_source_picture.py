@@ -136,5 +136,7 @@ def test_arrays_that_are_no_pictures_are_refused(pixels: np.ndarray) -> None:
 
 
 def test_a_picture_that_is_only_named_is_asked_for() -> None:
-    with pytest.raises(SettingError, match=r"Inpainting needs the picture of 4x5 .* sha256 abc…"):
-        SourcePicture("abc", 4, 5).loaded("Inpainting")
+    with pytest.raises(SettingError, match=r"the mask of 4x5 .* abc… is needed: give it again\.$"):
+        SourcePicture("abc", 4, 5).loaded("mask")
+    with pytest.raises(SettingError, match=r"the picture of 4x5 .* again \(--init\)\.$"):
+        SourcePicture("abc", 4, 5).loaded("picture", "--init")

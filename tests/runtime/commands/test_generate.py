@@ -287,6 +287,7 @@ def test_every_option_of_seeds(workplace: Path) -> None:
         ("--init none.png", "There is no picture none.png."),
         ("--hires-steps 3", "--hires-steps needs --hires-scale or --hires-size."),
         ("--init init.png --mask-content void --mask mask.png", "no masked content 'void'"),
+        ("--init init.png --resize-mode Void-x", "no resize mode 'Void-x': choose one of just-re"),
     ],
 )
 def test_what_is_wrong_with_pictures_to_start_from(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,26 @@ def test_options_of_a_second_pass_count_more_than_the_picture(workplace: Path) -
     assert back.hires == dataclasses.replace(made.hires, steps=2), "a size gives way to a scale"
 
 
+def test_a_second_pass_can_be_left_out(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate("a cat", "--hires-scale", "1.5", "--out", "hires.png")
+    made, _ = read_record(workplace / "hires.png")
+    Image.new("RGB", (64, 64)).save(workplace / "init.png")
+    changed = ["--from", "hires.png", "--init", "init.png"]
+    assert "leave one out (--hires-scale 1" in fails(capsys, *changed)
+    generate(*changed, "--hires-scale", "1", "--out", "changed.png")
+    init = read_record(workplace / "changed.png")[0].init
+    assert init is not None
+    generate("--from", "hires.png", "--hires-scale", "1", "--out", "small.png")
+    small, _ = read_record(workplace / "small.png")
+    assert small == dataclasses.replace(made, hires=None)
+    generate("a cat", "--hires-scale", "1", "--out", "plain.png")
+    assert read_record(workplace / "plain.png")[0].hires is None
+    contradiction = ["a cat", "--hires-scale", "1", "--hires-steps", "3"]
+    assert "--hires-scale 1 makes no second pass: leave --hires-steps out" in fails(
+        capsys, *contradiction
+    )
+
+
 def test_another_sampler_leaves_out_what_it_does_not_take(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,8 +138,13 @@ def test_a_picture_that_started_from_others_needs_them_again(
         Image.fromarray(noise).convert(mode).save(workplace / name)
     options = "--init init.png --mask mask.png --strength 0.6 --mask-blur 2 --mask-content fill"
     generate("a cat", *options.split(), "--out", "a.png")
-    assert "Give it again" in fails(capsys, "--from", "a.png")
-    assert "Give it again" in fails(capsys, "--from", "a.png", "--init", "init.png")
+    without_both = fails(capsys, "--from", "a.png")
+    assert re.search(
+        r"the picture of 64x64 .* again \(--init\); the mask of .*--mask", without_both
+    )
+    without_mask = fails(capsys, "--from", "a.png", "--init", "init.png")
+    assert re.search(r"the mask of 64x64 .*: give it again \(--mask\)", without_mask)
+    assert "--init" not in without_mask
     again = ["--from", "a.png", "--mask", "mask.png", "--init"]
     generate(*again, "init.png", "--out", "b.png")
     assert read_record(workplace / "b.png") == read_record(workplace / "a.png")
