@@ -1,5 +1,6 @@
 """From settings to pictures: the parts of the runtime, put together around one bundle."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ from runtime.pass_tables import first_table, second_table
 from runtime.passes import Passes
 from runtime.png import Picture
 from runtime.prompt_plan import PromptPlan, PromptPlanner
-from runtime.request import Request, Settings, settle
+from runtime.request import Request, Settings, check_settings, settle
 from runtime.samplers.table import Table
 from runtime.sizes import check_size, check_tokens, least_tokens
 from runtime.slot import Slot
@@ -59,7 +60,9 @@ class Pipeline:
         self.origin = Origin(manifest.name, manifest.identity, choice.backend.name)
 
     @classmethod
-    def open(cls, path: Path, backend: str = AUTO, max_batch: int | None = None) -> Self:
+    def open(
+        cls, path: str | os.PathLike[str], backend: str = AUTO, max_batch: int | None = None
+    ) -> Self:
         """Open the bundle at `path` on a backend; no graph is loaded yet.
 
         Args:
@@ -73,7 +76,7 @@ class Pipeline:
             SettingError: no backend has that name, or no picture with guidance fits into a call.
             BackendError: the backend cannot be used here.
         """
-        bundle = open_bundle(path)
+        bundle = open_bundle(Path(path))
         return cls(bundle, choose_backend(backend, bundle), max_batch)
 
     def settle(self, requests: Sequence[Request]) -> list[Settings]:
@@ -83,16 +86,25 @@ class Pipeline:
             SettingError: likewise, or the backend does not take a picture's size or prompts.
         """
         manifest = self.bundle.manifest
-        downscale = manifest.latents.downscale
         settled = [settings for request in requests for settings in settle(request, manifest)]
         for settings in settled:
-            check_size(settings, self._models.limits, downscale)
-            plans = [self.prompts(settings)]
-            if settings.hires is not None:
-                plans.append(self._plan(settings, settings.hires.steps, settings.steps))
-            tokens = max(plan.length for plan in plans) * layout.CHUNK_TOKENS
-            check_tokens(tokens, settings, self._models.limits, downscale)
+            self._check_limits(settings)
         return settled
+
+    def _checked(self, settings: Settings) -> Settings:
+        """Settings that anyone may have made or changed, held to what `settle` holds its own to."""
+        settings = check_settings(settings, self.bundle.manifest)
+        self._check_limits(settings)
+        return settings
+
+    def _check_limits(self, settings: Settings) -> None:
+        downscale = self.bundle.manifest.latents.downscale
+        check_size(settings, self._models.limits, downscale)
+        plans = [self.prompts(settings)]
+        if settings.hires is not None:
+            plans.append(self._plan(settings, settings.hires.steps, settings.steps))
+        tokens = max(plan.length for plan in plans) * layout.CHUNK_TOKENS
+        check_tokens(tokens, settings, self._models.limits, downscale)
 
     def prompts(self, settings: Settings) -> PromptPlan:
         """The chunks of a picture's prompts at each step of its first pass; loads no graph.
@@ -130,7 +142,7 @@ class Pipeline:
         its iterator is closed.
 
         Args:
-            wanted: what is asked for, or what `settle` returned.
+            wanted: what is asked for, or what `settle` returned, which may have been changed.
             on_step: told of progress before the first row and after each.
             previews: whether steps can show previews, which costs some microseconds a row.
 
@@ -146,7 +158,7 @@ class Pipeline:
         each_wanted = [wanted] if isinstance(wanted, Request | Settings) else wanted
         settings: list[Settings] = []
         for each in each_wanted:
-            settings += self.settle([each]) if isinstance(each, Request) else [each]
+            settings += self.settle([each]) if isinstance(each, Request) else [self._checked(each)]
         tables = [self.table(each) for each in settings]
         return self._run(deque(zip(settings, tables, strict=True)), on_step, previews=previews)
 

@@ -16,6 +16,7 @@ from runtime.extra_networks import baked_loras, strip_extra_networks
 from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.hires import HiresSettings, hires_faults, settle_hires
 from runtime.init_settings import InitSettings, init_faults, settle_init
+from runtime.plain_values import plain
 from runtime.prompt_plan import read_prompts
 from runtime.prompt_schedule import has_and, split_last_weight
 from runtime.resize import EXTEND, STRETCH
@@ -122,6 +123,7 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
             are not possible; the message names every such number.
     """
     defaults = manifest.defaults
+    request = plain(request)
     if request.init is not None:
         request = dataclasses.replace(request, init=settle_init(request.init))
     of_picture = _sides_of_picture(request, manifest)
@@ -158,6 +160,25 @@ def settle(request: Request, manifest: Manifest) -> tuple[Settings, ...]:
     if has_and(settings.negative):
         log.warning("AND is a word like others in a negative prompt, as in the webui")
     return tuple(_nth(settings, index) for index in range(request.count))
+
+
+def check_settings(settings: Settings, manifest: Manifest) -> Settings:
+    """Hold settings that need not come from `settle` to what it holds its own to.
+
+    Returns:
+        The very settings, unless numbers were of other types than their fields, such as numpy's,
+        or names in another spelling than the webui's.
+
+    Raises:
+        SettingError: as `settle`.
+    """
+    settings = plain(settings)
+    if settings.init is not None:
+        init = settle_init(settings.init)
+        settings = settings if init is settings.init else dataclasses.replace(settings, init=init)
+    sampler, _ = resolve(settings.sampler, settings.schedule)
+    _check(settings, sampler, 1, manifest)
+    return settings
 
 
 def _check(

@@ -43,8 +43,13 @@ class Step:
             uint8 [h, w, 3], one pixel for each latent.
 
         Raises:
-            SettingError: `generate` was not asked for previews, or the bundle has none.
+            SettingError: `generate` was not asked for previews, the bundle has none, or no
+                picture has advanced yet, as before the first row.
         """
+        if not self._slots:
+            raise SettingError(
+                "There is no preview before the first row: ask when `done` is not 0."
+            )
         clean = tuple(self._slots)[index].clean
         if clean is None:
             raise SettingError("There are no previews: ask `generate` for them, previews=True.")

@@ -1,6 +1,9 @@
 """The pipeline on stand-ins: what is shared between pictures, and what must not be."""
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +11,15 @@ import pytest
 from engines import layout
 from engines.backend import Choice
 from engines.bundle import Bundle
-from engines.errors import BackendError, SettingError
+from engines.errors import BackendError, BundleError, SettingError
 from runtime.guidance import GuidanceSettings
+from runtime.hires import HiresSettings
 from runtime.pipeline import Pipeline
 from runtime.png import Picture
 from runtime.request import Request
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import NoiseSettings
-from tests.runtime.stand_ins import StandInBackend, open_stand_in
+from tests.runtime.stand_ins import StandInBackend, open_stand_in, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +210,52 @@ def test_a_failed_run_leaves_no_slot_behind(
 def test_a_backend_that_does_not_exist_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="No backend 'abacus'; choose one of auto"):
         Pipeline.open(bundle.path, "abacus")
+
+
+def test_a_bundle_may_be_named_by_a_text(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle")
+    with pytest.raises(BundleError, match="There is no bundle at"):
+        Pipeline.open(str(tmp_path / "nothing"))
+    with Pipeline.open(str(tmp_path / "bundle"), "cpu") as pipeline:
+        assert pipeline.bundle.path == tmp_path / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"width": 100}, "width 100 is not a multiple of 8"),
+        ({"height": 0}, "height 0 is not possible"),
+        ({"width": None}, "width takes a whole number, not None"),
+        ({"clip_skip": 5}, "clip skip 5 is not possible"),
+        ({"cfg": -5.0}, "guidance scale -5 is not possible"),
+        ({"vae_tiling": "foo"}, "no VAE tiling 'foo'"),
+        ({"sampler": "Euler z"}, "No sampler 'Euler z'"),
+        ({"noise": NoiseSettings("dice")}, "no noise 'dice'"),
+        ({"guidance": GuidanceSettings(rescale=2.0)}, "guidance rescale 2"),
+        ({"stochasticity": Stochasticity(eta=0.5)}, "DPM++ 2M takes no eta"),
+        ({"hires": HiresSettings()}, "hires width 0 is not possible"),
+        ({"prompt": "[a|b:0.5]"}, "neither prompt editing"),
+    ],
+    ids=str,
+)
+def test_settings_that_were_changed_are_checked(
+    bundle: Bundle, changed: dict[str, Any], message: str
+) -> None:
+    backend = StandInBackend()
+    with Pipeline(bundle, Choice(backend, "asked for")) as pipeline:
+        (settings,) = pipeline.settle([Request("a cat", seed=3)])
+        with pytest.raises(SettingError, match=re.escape(message)):
+            pipeline.generate([settings, dataclasses.replace(settings, **changed)])
+    assert not backend.sessions
+
+
+def test_numbers_of_numpys_make_a_picture(bundle: Bundle) -> None:
+    seed: Any = np.random.default_rng(0).integers(2**32)
+    steps: Any = np.int64(3)
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        (one,) = pipeline.generate(Request("a cat", seed=seed, steps=steps))
+        (settings,) = pipeline.settle([Request("a cat", seed=int(seed), steps=3)])
+        (other,) = pipeline.generate(dataclasses.replace(settings, seed=seed, steps=steps))
+        (same,) = pipeline.generate(settings)
+    assert same.settings is settings
+    assert one.png() == other.png() == same.png()

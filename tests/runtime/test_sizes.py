@@ -113,3 +113,9 @@ def test_the_pipeline_keeps_to_the_backends_limits(tmp_path: Path) -> None:
     assert max(backend.sessions[layout.TEXT_ENCODER].batches) == 1
     with pytest.raises(SettingError, match="take 231 tokens"):
         pipeline.settle([Request("cat " * 100, width=256, height=256)])
+    for changed, message in (
+        ({"width": 64}, "The size 64x256 is not possible on this backend"),
+        ({"prompt": "cat " * 100}, "take 231 tokens"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            pipeline.generate(dataclasses.replace(settings[0], **changed))

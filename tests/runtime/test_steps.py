@@ -96,6 +96,11 @@ def test_previews_that_were_not_asked_for(bundle: Bundle) -> None:
         list(pipeline.generate(Request("a cat"), look))
 
 
+def test_there_is_no_preview_before_the_first_row(bundle: Bundle) -> None:
+    with pipeline_of(bundle) as pipeline, pytest.raises(SettingError, match="before the first row"):
+        list(pipeline.generate(Request("a cat"), lambda step: step.preview(), previews=True))
+
+
 def test_a_request_or_settings_or_several(bundle: Bundle) -> None:
     request = Request("a cat", seed=3)
     with pipeline_of(bundle) as pipeline:
