@@ -63,6 +63,24 @@ def test_bfloat16_in_openvino(
             assert _compare(pipeline, reference, asked) >= BFLOAT16_DB
 
 
+@pytest.mark.parametrize(("width", "height"), [(128, 128), (REQUEST.width, REQUEST.height)])
+def test_float32_in_openvino(
+    demo_bundle_fp32: Path,
+    reference: Reference,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    height: int,
+) -> None:
+    """What is computed otherwise there is the same, at sizes that can be halved evenly or not."""
+    session = pytest.importorskip(
+        "engines.backends.openvino_session", reason="installed on x86-64 alone"
+    )
+    monkeypatch.setitem(session._OPTIONS, "INFERENCE_PRECISION_HINT", "f32")
+    with Pipeline.open(demo_bundle_fp32, "openvino") as pipeline:
+        request = dataclasses.replace(REQUEST, width=width, height=height, sampler=SAMPLERS[0])
+        assert _compare(pipeline, reference, request) >= EXACT_DB
+
+
 def test_float16_on_the_cpu(demo_bundle: Path, reference: Reference) -> None:
     with Pipeline.open(demo_bundle, "cpu") as pipeline:
         request = dataclasses.replace(REQUEST, sampler="DPM++ 2M Karras")
