@@ -37,7 +37,7 @@ for _ in range(int(sys.argv[2])):
 print(statistics.median(seconds[1:]))
 """
 OPENVINO_PROGRAM = f"""{_FEEDS}
-from engines.backends.openvino import import_library
+from engines.backends.openvino_library import import_library
 openvino = import_library()
 core = openvino.Core()
 model = core.read_model(sys.argv[1] + "/unet/" + sys.argv[3])

@@ -104,11 +104,7 @@ def _choose_automatically(bundle: Bundle) -> Choice:
         if name in _BY_NAME_ONLY:
             continue
         backend = _load(name)
-        reason = _why_unavailable(backend, bundle)
-        if reason is None and name == "openvino":
-            size = bundle.weights_size(layout.UNET)
-            if size < OPENVINO_FROM_BYTES:
-                reason = f"its compilation does not pay for a UNet of {size / 1e6:.0f} MB"
+        reason = _why_it_does_not_pay(name, bundle) or _why_unavailable(backend, bundle)
         if reason is None:
             why = "the fastest here" + (f" ({_listed(passed)})" if passed else "")
             return Choice(backend, why)
@@ -116,6 +112,14 @@ def _choose_automatically(bundle: Bundle) -> Choice:
     raise BackendError(
         f"No backend works here: {_listed(passed)}. Run: pip install 'fracture-sd[cpu]'"
     )
+
+
+def _why_it_does_not_pay(name: str, bundle: Bundle) -> str | None:
+    """Why a backend is not worth its start for a bundle; asked before its library is imported."""
+    size = bundle.weights_size(layout.UNET)
+    if name != "openvino" or size >= OPENVINO_FROM_BYTES:
+        return None
+    return f"its compilation does not pay for a UNet of {size / 1e6:.0f} MB"
 
 
 def _why_unavailable(backend: Backend, bundle: Bundle) -> str | None:

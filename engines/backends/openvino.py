@@ -1,25 +1,21 @@
 """OpenVINO: the fast path on x86-64 CPUs, in bfloat16 where the CPU has instructions for it."""
 
 import functools
-import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from engines import layout
 from engines.any_batch import open_to_any_batch
 from engines.axes import Limits, fixed_limits
 from engines.backend import Backend
 from engines.backends.fixed_sizes import FixedSizesSession
+from engines.backends.openvino_library import import_library
 from engines.backends.packages import import_fault
 from engines.bundle import Bundle
 from engines.session import Session
 
 DEVICE: Final = "CPU"
-
-_TOOLS: Final = "openvino.tools"
-_IMPORTING: Final = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -55,27 +51,6 @@ class OpenVinoBackend:
         return open_to_any_batch(FixedSizesSession(spec, compile_for), component, spec, most=1)
 
 
-def import_library() -> Any:
-    """OpenVINO without its conversion tools.
-
-    Where these are imported, as the package does by itself, they report it to Google Analytics
-    without asking. Nothing here needs them.
-
-    Raises:
-        ImportError: the package is not installed.
-    """
-    with _IMPORTING:
-        blocked = "openvino" not in sys.modules and _TOOLS not in sys.modules
-        if blocked:
-            sys.modules[_TOOLS] = None  # type: ignore[assignment]  # how an import is made to fail
-        try:
-            import openvino
-        finally:
-            if blocked:
-                del sys.modules[_TOOLS]
-    return openvino
-
-
 @functools.cache
 def has_amx() -> bool:
     """Whether the CPU has AMX's tiles of bfloat16, as Linux lists its flags.
@@ -89,7 +64,6 @@ def has_amx() -> bool:
 
 def _compile(bundle: Bundle, component: str, sizes: Mapping[str, int]) -> Session:
     """Load a component's graph with these sizes of its dynamic axes, the others left open."""
-    import_library()
     from engines.backends.openvino_session import OpenVinoSession
 
     graph = bundle.openvino_graph(component) if has_amx() else bundle.graph(component)

@@ -5,13 +5,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import openvino
-
+from engines.backends.openvino_library import import_library
 from engines.backends.openvino_upsampling import merge_upsampling
 from engines.backends.shortage import failure_kind
 from engines.errors import BackendError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
+
+openvino = import_library()
 
 _OPTIONS: Final = {"PERFORMANCE_HINT": "LATENCY"}
 """All cores work on one call. What it computes in is OpenVINO's own choice for the CPU."""
@@ -54,7 +55,7 @@ class OpenVinoSession(Session):
             )
         except _ERRORS as error:
             raise _failure(f"OpenVINO cannot load {graph}", error) from error
-        self._bound: dict[str, openvino.Tensor] = {}
+        self._bound: dict[str, Any] = {}
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         try:

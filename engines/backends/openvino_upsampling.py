@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset13
+
+from engines.backends.openvino_library import import_library
+
+opset13 = import_library().opset13
 
 _CHANNELS: Final = 16
 """So many at a time stay in the cache."""
@@ -29,7 +31,7 @@ _CONVOLUTION: Final = {
 }
 
 
-def merge_upsampling(model: openvino.Model) -> int:
+def merge_upsampling(model: Any) -> int:
     """Put transposed convolutions in the place of enlargements with the convolutions after them.
 
     An enlargement to less than exactly twice the size, as the UNet needs for sizes that cannot be
@@ -80,7 +82,7 @@ def merged_kernel(weights: NDArray[Any]) -> NDArray[Any]:
     return kernel
 
 
-def _pairs(model: openvino.Model) -> Iterator[tuple[Any, Any]]:
+def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
     """Each enlargement to twice the size of which only a convolution with 3x3 numbers is made."""
     for enlargement in model.get_ordered_ops():
         if enlargement.get_type_name() != "Interpolate" or not _doubles(enlargement):

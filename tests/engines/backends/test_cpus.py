@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from engines.backend import Backend
 from engines.backends.cpu import CpuBackend
-from engines.backends.openvino import OpenVinoBackend, import_library
+from engines.backends.openvino import OpenVinoBackend
+from engines.backends.openvino_library import import_library
 from engines.bundle import Bundle
 from engines.errors import BackendError, OutOfMemoryError
 

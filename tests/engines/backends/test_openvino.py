@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
-from engines.backends.openvino import OpenVinoBackend, import_library
+from engines.backends.openvino import OpenVinoBackend
+from engines.backends.openvino_library import import_library
 from engines.bundle import Bundle
 from engines.manifest import ComponentSpec, FileEntry, Latents, Manifest, TensorSpec
 
@@ -45,8 +46,8 @@ def report(event, arguments):
         print(event, arguments)
 
 sys.addaudithook(report)
-from engines.backends.openvino import import_library
-assert "CPU" in import_library().Core().available_devices
+from engines.backends import openvino_session
+assert "CPU" in openvino_session.openvino.Core().available_devices
 print(*[name for name in sys.modules if name.startswith(("openvino_telemetry", "openvino.tools"))])
 assert importlib.util.find_spec("openvino.tools.ovc"), "whoever wants the tools can import them"
 """
