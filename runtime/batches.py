@@ -7,7 +7,9 @@ import numpy as np
 
 from engines import layout
 from engines.session import Array
+from runtime.arrays import Float32Array
 from runtime.conditioning import Embeddings
+from runtime.half import widen
 from runtime.slot import Slot
 
 Feeds = dict[str, Array]
@@ -53,6 +55,11 @@ class Batch:
         """Where the outputs of several calls come together: [entries, C, h, w]."""
         return np.empty((self.entries, *self.slots[0].latents.shape), self._sample.dtype)
 
+    @cached_property
+    def _widened(self) -> Float32Array:
+        """Room for the prediction of any one run: [entries, C, h, w]."""
+        return np.empty((max(self._entries), *self.slots[0].latents.shape), np.float32)
+
     @property
     def draws_noise(self) -> bool:
         """Whether there is noise to be drawn for any run's row."""
@@ -76,9 +83,17 @@ class Batch:
     def advance(self, predicted: Array) -> None:
         """Apply the call's output to every run, or to none."""
         for slot, place in self._places():
-            slot.read_prediction(predicted[place])
+            slot.read_prediction(self._as_float32(predicted[place]))
         for slot in self.slots:
             slot.advance()
+
+    def _as_float32(self, predicted: Array) -> Float32Array:
+        """A run's prediction itself if it is float32; of float16 a copy, until the next one."""
+        if predicted.dtype == np.float32:
+            return predicted
+        widened = self._widened[: len(predicted)]
+        widen(predicted, out=widened)
+        return widened
 
     def _places(self) -> Iterable[tuple[Slot, slice]]:
         begin = 0

@@ -89,7 +89,7 @@ class Slot:
         self._noise_term: Latents = terms[-1]
         self._terms = terms.reshape(len(terms), -1)
         self._scratch = scratch_for(table)
-        self._part, self._base = np.empty((2, *latents.shape), np.float32)
+        self._part, self._spare = np.empty((2, *latents.shape), np.float32)
         if table.first_noise:
             noise.draw_into(self._part)
             self._part *= np.float32(table.first_noise)
@@ -147,7 +147,7 @@ class Slot:
         """
         latents = sample[:, : len(self.latents)]
         scale = np.float32(self.table.input_scale[self.row])
-        latents[0] = np.multiply(self.latents, scale, out=self._part)
+        np.multiply(self.latents, scale, out=latents[0], casting="same_kind")
         latents[1:] = latents[0]
         timestep[:] = self.table.timesteps[self.row]
 
@@ -165,8 +165,8 @@ class Slot:
             self._noise.draw_into(self._noise_term)
             self._drawn = True
 
-    def read_prediction(self, predicted: Array) -> None:
-        """Take the UNet's output and apply guidance in float32.
+    def read_prediction(self, predicted: Float32Array) -> None:
+        """Take the UNet's output and apply guidance.
 
         The prediction is u + sum of guidance * weight * (c - u) over the prompts' c, or where u
         has no part in that, the sum of guidance * weight * c.
@@ -182,13 +182,11 @@ class Slot:
         prediction, part = self._prediction, self._part
         with np.errstate(invalid="ignore", over="ignore"):
             guided, guidance = self._guided[self.row], self.guidance
-            base = _as_float32(predicted[0], self._base) if guided else None
+            base = predicted[0] if guided else None
             prompts = predicted[1:] if guided else predicted
             for i, (prompt, weight) in enumerate(zip(prompts, self._weights, strict=True)):
                 out = part if i else prediction
-                values = _as_float32(prompt, out)
-                if base is not None:
-                    values = np.subtract(values, base, out=out)
+                values = prompt if base is None else np.subtract(prompt, base, out=out)
                 np.multiply(values, np.float32(guidance * weight), out=out)
                 if i:
                     prediction += part
@@ -196,7 +194,7 @@ class Slot:
                 np.divide(prediction, np.float32(guidance), out=part)
                 part += base
                 prediction += base
-                rescale(prediction, part, self._rescale, scratch=self._base)
+                rescale(prediction, part, self._rescale, scratch=self._spare)
             elif base is not None:
                 prediction += base
             lowest, highest = prediction.min(), prediction.max()
@@ -221,14 +219,6 @@ class Slot:
         self._drawn = False
         if self._known is not None:
             self._known.restore(self.latents, self.table, self.row)
-
-
-def _as_float32(values: Array, scratch: Latents) -> Latents:
-    """The values themselves where they are float32, or a copy in `scratch`."""
-    if values.dtype == np.float32:
-        return values
-    scratch[...] = values
-    return scratch
 
 
 def _texts(
