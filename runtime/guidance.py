@@ -43,20 +43,14 @@ class Guidance:
     rescale: float = 0.0
 
 
-def guidance_of(
-    scale: float, settings: GuidanceSettings, table: Table, *, negative: bool = True
-) -> Guidance:
+def guidance_of(scale: float, settings: GuidanceSettings, table: Table) -> Guidance:
     """The guidance of a run: `scale` where the settings leave it on, 1 elsewhere.
 
     Args:
         scale: the guidance scale.
         settings: what there is beside it.
         table: the run's.
-        negative: whether the negative prompt has any part at this scale; if not, there is
-            nothing that could be left out.
     """
-    if not negative:
-        return Guidance((scale,) * table.rows)
     first, last = int(table.steps[0]), int(table.steps[-1])
     shares = (table.steps - first) / (last + 1 - first)
     on = (shares > settings.start) | (settings.start == 0)

@@ -330,7 +330,6 @@ class Pipeline:
 
 
 def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:
-    negative = text.negative is not None
-    guidance = guidance_of(settings.cfg, settings.guidance, table, negative=negative)
+    guidance = guidance_of(settings.cfg, settings.guidance, table)
     text = text.at(table.steps - table.steps[0])
     return Slot(table, start.latents, text, guidance, start.noise, start.known, start.mask_channels)

@@ -114,6 +114,9 @@ def read_prompts(
 ) -> PromptTexts:
     """Read the grammar of both prompts.
 
+    A negative prompt that has no part at the guidance scale may have one in steps that are left
+    without guidance, which are those of scale 1.
+
     Args:
         prompt: the prompt.
         negative: the negative prompt; not read where it has no part.
@@ -128,7 +131,7 @@ def read_prompts(
     weights = tuple(each.weight for each in joined)
     texts = tuple(texts_by_step(each.parts, steps, steps_before) for each in joined)
     unwanted = None
-    if needs_negative(weights, guidance):
+    if needs_negative(weights, guidance) or needs_negative(weights, 1):
         unwanted = texts_by_step(parse_schedule(negative), steps, steps_before)
     every = dict.fromkeys(text for each in (*texts, unwanted or ()) for text in each)
     return PromptTexts(weights, texts, unwanted, {text: parse_prompt(text) for text in every})

@@ -80,7 +80,10 @@ class Slot:
         self._known = known
         self._mask_channels = mask_channels
         self._weights = conditioning.weights
-        self._guided = tuple(needs_negative(self._weights, scale) for scale in self._scales)
+        rescaled = bool(self._rescale) and needs_negative(self._weights, 1)
+        self._guided = tuple(
+            rescaled or needs_negative(self._weights, scale) for scale in self._scales
+        )
         self._texts = _texts(conditioning, self._guided, table.rows)
         terms = np.zeros((table.entries + 2, *latents.shape), np.float32)
         self.latents: Latents = terms[0]
@@ -90,7 +93,7 @@ class Slot:
         self._terms = terms.reshape(len(terms), -1)
         self._scratch = scratch_for(table)
         self._part, self._spare = np.empty((2, *latents.shape), np.float32)
-        if table.first_noise:
+        if table.first_noise is not None:
             noise.draw_into(self._part)
             self._part *= np.float32(table.first_noise)
             self.latents += self._part

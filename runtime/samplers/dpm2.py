@@ -38,12 +38,12 @@ def dpm2(
         state = (x + (middle - sigma) * prediction, x)
         rows.append(Row(raised.timesteps[step], input_scale(sigma), state, step, start))
         if after > 0:
-            lift = raised.lifts[step + 1]
+            lift, draws = raised.lifts[step + 1], bool(raised.draws[step + 1])
             state = (begin + (after - sigma) * prediction + lift * noise, 0 * begin)
             timestep, scale = timestep_of(middle, noise_schedule), input_scale(middle)
-            rows.append(Row(timestep, scale, state, step, (1.0, middle), bool(lift)))
+            rows.append(Row(timestep, scale, state, step, (1.0, middle), draws))
     return table_from_rows(
-        "DPM2", schedule, rows, grid.initial_noise_scale, raised.lifts[first_step]
+        "DPM2", schedule, rows, grid.initial_noise_scale, raised.first_noise(first_step)
     )
 
 

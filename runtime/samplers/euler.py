@@ -32,13 +32,14 @@ def euler(
     rows = []
     for step in range(first_step, grid.steps):
         sigma, after = raised.sigmas[step], grid.sigmas[step + 1]
-        lift = raised.lifts[step + 1]
-        state = (x + (after - sigma) * prediction + lift * noise,)
+        state = (x + (after - sigma) * prediction + raised.lifts[step + 1] * noise,)
         timestep = raised.timesteps[step]
         start = (1.0, grid.sigmas[step] if step == first_step else sigma)
-        rows.append(Row(timestep, input_scale(sigma), state, step, start, bool(lift)))
+        rows.append(
+            Row(timestep, input_scale(sigma), state, step, start, bool(raised.draws[step + 1]))
+        )
     return table_from_rows(
-        "Euler", schedule, rows, grid.initial_noise_scale, raised.lifts[first_step]
+        "Euler", schedule, rows, grid.initial_noise_scale, raised.first_noise(first_step)
     )
 
 

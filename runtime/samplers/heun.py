@@ -20,7 +20,8 @@ class Leg:
         sigma: of its beginning.
         timestep_after: of its end.
         after: the sigma of its end.
-        lift: what multiplies fresh noise that is added at its end, if that is above 0.
+        draws: whether fresh noise is drawn for its end.
+        lift: what multiplies that.
     """
 
     step: int
@@ -28,7 +29,8 @@ class Leg:
     sigma: float
     timestep_after: float
     after: float
-    lift: float = 0.0
+    draws: bool
+    lift: float
 
 
 def heun(
@@ -56,6 +58,7 @@ def heun(
             raised.sigmas[step],
             grid.timesteps[min(step + 1, steps - 1)],
             grid.sigmas[step + 1],
+            bool(raised.draws[step + 1]),
             raised.lifts[step + 1],
         )
         for step in range(first_step, steps)
@@ -66,7 +69,7 @@ def heun(
         legs,
         grid.sigmas[first_step],
         grid.initial_noise_scale,
-        raised.lifts[first_step],
+        raised.first_noise(first_step),
     )
 
 
@@ -76,7 +79,7 @@ def table_from_legs(
     legs: Sequence[Leg],
     first_sigma: float,
     initial_noise_scale: float,
-    first_noise: float,
+    first_noise: float | None = None,
 ) -> Table:
     """Heun's two calls for each leg; one that ends at sigma 0 has no second.
 
@@ -101,6 +104,6 @@ def table_from_legs(
         if leg.after > 0:
             end = midway + length / 2 * prediction + leg.lift * noise
             scale, start = input_scale(leg.after), (1.0, leg.after)
-            draws = leg.lift > 0
-            rows.append(Row(leg.timestep_after, scale, (end, 0 * midway), leg.step, start, draws))
+            state = (end, 0 * midway)
+            rows.append(Row(leg.timestep_after, scale, state, leg.step, start, leg.draws))
     return table_from_rows(sampler, schedule, rows, initial_noise_scale, first_noise)

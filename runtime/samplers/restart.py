@@ -51,6 +51,7 @@ def restart(
     legs = []
     for index, (sigma, after) in enumerate(pairs):
         restarts_at = pairs[index + 1][0] if index + 1 < len(pairs) else after
+        lift = stochasticity.s_noise * math.sqrt(restarts_at**2 - after**2)
         legs.append(
             Leg(
                 first_step + index,
@@ -58,11 +59,12 @@ def restart(
                 sigma,
                 timestep_of(after, noise_schedule),
                 after,
-                stochasticity.s_noise * math.sqrt(restarts_at**2 - after**2),
+                lift > 0,
+                lift,
             )
         )
     return table_from_legs(
-        "Restart", schedule, legs, grid.sigmas[first_step], grid.initial_noise_scale, 0.0
+        "Restart", schedule, legs, grid.sigmas[first_step], grid.initial_noise_scale
     )
 
 

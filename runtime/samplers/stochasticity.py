@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.arrays import Float64Array
 from runtime.noise_schedule import NoiseSchedule
@@ -42,15 +43,25 @@ DEFAULT = Stochasticity()
 class Churn:
     """A grid whose steps begin with fresh noise: arXiv:2206.00364, algorithm 2, lines 4 to 6.
 
+    k-diffusion draws noise at every step of a run with churn, and lets it be outside the limits.
+    Here the steps up to the last with churn do so; what would come after it is used by nothing.
+
     Attributes:
         sigmas: [steps], to which each step raises its sigma before it calls the model.
         timesteps: [steps], what the model is told there.
-        lifts: [steps + 1], what multiplies the noise that does so; 0 for no step and the end.
+        lifts: [steps + 1], what multiplies the noise that does so; 0 where there is no churn, and
+            at the end.
+        draws: [steps + 1], whether noise is drawn for the step, be it multiplied by 0.
     """
 
     sigmas: Float64Array
     timesteps: Float64Array
     lifts: Float64Array
+    draws: NDArray[np.bool_]
+
+    def first_noise(self, first_step: int) -> float | None:
+        """`Table.first_noise` of a run that starts at a step."""
+        return float(self.lifts[first_step]) if self.draws[first_step] else None
 
 
 def churn(
@@ -72,5 +83,7 @@ def churn(
     timesteps = grid.timesteps.copy()
     for step in np.flatnonzero(sigmas > before):
         timesteps[step] = timestep_of(sigmas[step], noise_schedule)
-    lifts = stochasticity.s_noise * np.sqrt(sigmas**2 - before**2)
-    return Churn(sigmas, timesteps, np.append(lifts, 0.0))
+    lifts = np.append(stochasticity.s_noise * np.sqrt(sigmas**2 - before**2), 0.0)
+    churned = np.append(sigmas > before, False)
+    draws = np.logical_or.accumulate(churned[::-1])[::-1]
+    return Churn(sigmas, timesteps, lifts, draws)

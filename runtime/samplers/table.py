@@ -65,7 +65,7 @@ class Table:
         draws_noise: [rows], whether the row draws from the stream of noise.
         initial_noise_scale: what multiplies the noise that a picture from nothing starts from.
         first_noise: what multiplies the noise that is drawn and added to x before the first
-            row, whatever the run starts from; 0 draws none. Only churn needs it.
+            row, whatever the run starts from; None draws none. Only churn needs it.
     """
 
     sampler: str
@@ -77,7 +77,7 @@ class Table:
     start: Float64Array
     draws_noise: NDArray[np.bool_]
     initial_noise_scale: float
-    first_noise: float = 0.0
+    first_noise: float | None = None
 
     @property
     def rows(self) -> int:
@@ -105,7 +105,7 @@ def table_from_rows(
     schedule: str,
     rows: Sequence[Row],
     initial_noise_scale: float,
-    first_noise: float = 0.0,
+    first_noise: float | None = None,
 ) -> Table:
     """Stack rows to a table.
 

@@ -144,13 +144,16 @@ def test_each_run_draws_from_its_own_stream() -> None:
     np.testing.assert_allclose(unet.calls[0]["sample"][1], 0.5 * TorchCpuNoise(1).draw((4, 8, 8)))
 
 
-def test_churn_before_the_first_row_comes_from_the_stream() -> None:
-    x, _, _ = basis(history=0)
-    row = Row(500, 1.0, (x,), 0, (1, 1))
-    churned = table_from_rows("a sampler", "normal", [row], 1.0, first_noise=0.5)
+@pytest.mark.parametrize("factor", [0.5, 0.0])
+def test_churn_before_the_first_row_comes_from_the_stream(factor: float) -> None:
+    """Noise that counts for nothing is drawn all the same, or the next would be another."""
+    x, _, noise = basis(history=0)
+    row = Row(500, 1.0, (x + 3 * noise,), 0, (1, 1), draws_noise=True)
+    churned = table_from_rows("a sampler", "normal", [row], 1.0, first_noise=factor)
     stream = TorchCpuNoise(4)
-    start, drawn = stream.draw((4, 8, 8)), stream.draw((4, 8, 8))
-    np.testing.assert_allclose(run_alone(seed=4, table=churned), start + 0.5 * drawn, rtol=1e-6)
+    start, first, second = (stream.draw((4, 8, 8)) for _ in range(3))
+    wanted = start + factor * first + 3 * second
+    np.testing.assert_allclose(run_alone(seed=4, table=churned), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_graph_in_float16_loses_only_its_own_precision() -> None:

@@ -12,6 +12,7 @@ from runtime.guidance import Guidance, GuidanceSettings, guidance_faults, guidan
 from runtime.noise import TorchCpuNoise
 from runtime.noise_schedule import NoiseSchedule
 from runtime.samplers.lookup import make_table
+from runtime.samplers.table import Table
 from runtime.slot import Slot
 from tests.runtime.fake_unet import FakeUnet, embeddings, finish, predict, run_alone, slot
 from tests.runtime.samplers.reference import SD15, run_table
@@ -72,10 +73,32 @@ def test_an_interval_holds_for_whole_steps_and_for_what_a_late_run_has_of_them()
     assert scales == (6.0,) * 4 + (1.0,) * 3
 
 
-def test_where_the_negative_prompt_has_no_part_nothing_is_left_out() -> None:
-    table = make_table("Euler", "normal", 4, NOISE_SCHEDULE)
-    settings = GuidanceSettings(start=0.5)
-    assert guidance_of(2.0, settings, table, negative=False).scales == (2.0,) * 4
+def joined(table: Table, guidance: Guidance) -> Slot:
+    """A run of two prompts that count 3/4 and -1/2: at guidance 4 u has no part, at 1 it has."""
+    prompts = (embeddings(0), embeddings(1))
+    text = Conditioning((0.75, -0.5), [prompts] * table.rows, [embeddings(2)] * table.rows)
+    return Slot(table, np.zeros(SHAPE, np.float32), text, guidance, TorchCpuNoise(3))
+
+
+def test_the_negative_prompt_costs_time_only_in_steps_where_it_has_a_part() -> None:
+    table = make_table("DDIM", "model", 3, NOISE_SCHEDULE)
+    unet = FakeUnet()
+    denoiser = Denoiser(unet, max_batch=4)
+    denoiser.add(joined(table, Guidance((1.0, 4.0, 4.0))))
+    finish(denoiser)
+    assert [len(call["sample"]) for call in unet.calls] == [3, 2, 2]
+
+
+def test_rescaling_where_the_negative_prompt_has_a_part_in_the_prompts_own_prediction() -> None:
+    table = make_table("DDIM", "model", 2, NOISE_SCHEDULE)
+    run = joined(table, Guidance((4.0, 4.0), 0.9))
+    u, c, d = np.random.default_rng(2).normal(0.1, 1, (3, *SHAPE))
+    run.read_prediction(np.stack([u, c, d]).astype(np.float32))
+    run.advance()
+    steered = 0.75 * (c - u) - 0.5 * (d - u)
+    guided, text = (torch.from_numpy(u + scale * steered)[None] for scale in (4, 1))
+    wanted = rescale_noise_cfg(guided, text, 0.9)[0].numpy()
+    np.testing.assert_allclose(run.latents / table.coefficients[0, 0, 1], wanted, atol=2e-5)
 
 
 @pytest.mark.parametrize(

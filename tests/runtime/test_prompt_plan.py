@@ -53,6 +53,7 @@ def test_every_text_of_every_step_has_the_length_of_the_longest(words: Words) ->
         ("a AND b", 1, 3),
         ("a AND b:-0.0", 1, 1),
         ("a:0.3 AND b:0.7", 1, 2),
+        ("a:0.75 AND b:-0.5", 4, 3),
     ],
 )
 def test_the_negative_prompt_is_left_out_where_it_cancels_out(

@@ -175,7 +175,7 @@ def run_table(table: Table, x: Floats, model: Model, noises: Sequence[Floats]) -
     """Yield x after every row of `table`, in float64."""
     draws = iter(noises)
     state = np.zeros((table.entries, *x.shape))
-    state[0] = x + table.first_noise * next(draws) if table.first_noise else x
+    state[0] = x if table.first_noise is None else x + table.first_noise * next(draws)
     for row in range(table.rows):
         prediction = model(state[0] * table.input_scale[row], table.timesteps[row])
         noise = next(draws) if table.draws_noise[row] else np.zeros_like(x)

@@ -40,16 +40,6 @@ def table_of(name: str) -> Table:
             return make_table(sampler, "karras", STEPS, NOISE_SCHEDULE, 0, stochasticity)
 
 
-def noises_of(name: str) -> list[Floats]:
-    """Those of the golden ones that a run uses: of churn's, the ones within its limits."""
-    noises = list(np.array(GOLDEN["noises"]))
-    options = RUNS[name].options
-    if "s_churn" not in options:
-        return noises
-    low, high = options.get("s_tmin", 0), options.get("s_tmax", np.inf)
-    return [noise for noise, sigma in zip(noises, SIGMAS, strict=False) if low <= sigma <= high]
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_passes_the_same_latents(name: str) -> None:
     table, golden = table_of(name), GOLDEN["runs"][name]
@@ -61,7 +51,7 @@ def test_a_run_passes_the_same_latents(name: str) -> None:
         return predicted
 
     start = np.array(GOLDEN["start"]) * SIGMAS[0] * table.start[0, 0]
-    *_, end = run_table(table, start, model, noises_of(name))
+    *_, end = run_table(table, start, model, list(np.array(GOLDEN["noises"])))
     np.testing.assert_allclose(inputs, golden["calls"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(end, golden["end"], rtol=0, atol=1e-6)
 
