@@ -1,7 +1,9 @@
 """Opening a bundle: the directory that the converter publishes and the runtime serves."""
 
+import errno
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,18 +53,28 @@ def open_bundle(path: Path) -> Bundle:
     """Open the bundle at `path`, checking its revision, its file list and every file's size.
 
     Raises:
-        BundleError: it is no bundle, it is of another revision, or a file is missing or truncated.
+        BundleError: it is no bundle, it is of another revision, or a file is missing, truncated or
+            may not be read.
     """
+    try:
+        return _open(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _open(path: Path) -> Bundle:
     if not path.exists():
         raise BundleError(
             f"There is no bundle at {path}. Make one with `convert all --out {path}`."
         )
     if path.is_file():
         raise BundleError(f"{path} is a file. A bundle is a directory: give that.")
+    _raise_closed(path, [layout.BUNDLE_FILE])
     manifest = read_manifest(path / layout.BUNDLE_FILE)
     graphs = [(part.graph, part.openvino_graph) for part in manifest.components.values()]
     names = [*manifest.files, *itertools.chain.from_iterable(graphs)]
     _raise_faults(path, [f"{name} is not inside" for name in names if _leaves(name)])
+    _raise_closed(path, [*manifest.files, layout.ENGINES_DIRECTORY])
     faults = []
     for name, entry in manifest.files.items():
         file = path / name
@@ -82,12 +94,16 @@ def verify_hashes(bundle: Bundle, on_file: Callable[[str], None] = lambda _: Non
         on_file: called with each file's name before it is read.
 
     Raises:
-        BundleError: the content of a file is not what was exported.
+        BundleError: the content of a file is not what was exported, or cannot be read.
     """
     faults = []
     for name, entry in bundle.manifest.files.items():
         on_file(name)
-        if sha256_file(bundle.path / name) != entry.sha256:
+        try:
+            found = sha256_file(bundle.path / name)
+        except OSError as error:
+            raise _unreadable(bundle.path, error) from error
+        if found != entry.sha256:
             faults.append(f"{name} has another content than was exported")
     _raise_faults(bundle.path, faults)
 
@@ -96,6 +112,38 @@ def _leaves(name: str) -> bool:
     """Whether a file's name leads out of the directory that it should be in."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts
+
+
+def _raise_closed(path: Path, names: Iterable[str]) -> None:
+    """Refuse what is there and may not be read, before a library meets it."""
+    closed = [name for name in names if _is_closed(path / name)]
+    if closed:
+        raise BundleError(
+            f"Files of the bundle {path} may not be read: {', '.join(closed)}. Change their "
+            "permissions and those of their directories."
+        )
+
+
+def _is_closed(file: Path) -> bool:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        return True
+    return not os.access(file, os.R_OK)
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    """What to tell the user where the system does not let a bundle be read."""
+    place = error.filename or path
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return BundleError(f"{place} may not be read. Change its permissions.")
+    if error.errno == errno.ENAMETOOLONG:
+        return BundleError(f"{place} is no bundle: the name is longer than the system allows.")
+    return BundleError(
+        f"{place} cannot be read: {error.strerror}. Check the disk, or give another bundle."
+    )
 
 
 def _raise_faults(path: Path, faults: list[str]) -> None:

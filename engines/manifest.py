@@ -1,5 +1,8 @@
 """bundle.json: everything that a reader of a bundle needs to know, as typed values."""
 
+import math
+import reprlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -171,6 +174,13 @@ class Manifest:
     revision: int = layout.REVISION
 
 
+_OF_LATENTS: Final = (
+    (layout.UNET, layout.OUT_SAMPLE, 1),
+    (layout.VAE_ENCODER, layout.LATENT_PARAMETERS, 2),
+    (layout.VAE_DECODER, layout.LATENT_SAMPLE, 1),
+)
+"""Tensors whose channels are a multiple of the latents'."""
+
 _FILE: Final = RecordFile(
     Manifest,
     layout.REVISION,
@@ -191,6 +201,33 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises:
         BundleError: the file is not there, is not JSON, is of another revision, or a field is
-            missing, unknown or of the wrong type.
+            missing, unknown or of the wrong type; or what it says of latents is not possible.
     """
-    return _FILE.read(path)
+    manifest = _FILE.read(path)
+    faults = "; ".join(_latent_faults(manifest))
+    if faults:
+        raise BundleError(f"{path}: {faults}. Export the bundle again.")
+    return manifest
+
+
+def _latent_faults(manifest: Manifest) -> Iterator[str]:
+    """Sizes and factors that nothing can have, or that the graphs contradict."""
+    latents = manifest.latents
+    for name in ("channels", "downscale", "scaling_factor"):
+        value = getattr(latents, name)
+        if not 0 < value < math.inf:
+            yield f"latents.{name} has the unexpected value {reprlib.repr(value)}"
+    if latents.preview and (
+        len(latents.preview) != latents.channels + 1
+        or any(len(row) != 3 or not all(map(math.isfinite, row)) for row in latents.preview)
+    ):
+        yield "latents.preview is no table of a colour for each channel and one for none"
+    for component, name, multiple in _OF_LATENTS:
+        spec = manifest.components.get(component)
+        for tensor in (*spec.inputs, *spec.outputs) if spec else ():
+            channels = tensor.shape[1] if len(tensor.shape) > 1 else None
+            if tensor.name == name and channels != multiple * latents.channels:
+                yield (
+                    f"latents.channels is {reprlib.repr(latents.channels)}, but {component}'s "
+                    f"{name} has the shape {reprlib.repr(list(tensor.shape))}"
+                )

@@ -2,13 +2,14 @@
 
 A crash at any point leaves the old output or the new one, never a mixture. One process at a time
 writes to a place; it holds a lock, which the system releases however the process ends, and begins
-by removing what an earlier one left.
+by removing what killed ones left in the directory.
 """
 
 import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -25,7 +26,8 @@ from engines.errors import OutputError
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _POLL_S: Final = 0.1
-_PARTIAL: Final = "partial-"
+_LOCK: Final = "lock"
+_TEMPORARY: Final = re.compile(r"(\.fracture-sd-[0-9a-f]{16})\.(?:lock|partial-[0-9a-f]{8})")
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def publish_directory(target: Path, *, force: bool, marker: str) -> Iterator[Pat
     Raises:
         OutputError: `target` exists and may not be replaced, or cannot be written.
     """
-    target = target.resolve()
+    target = resolve_target(target)
     check_replaceable(target, force=force, marker=marker)
     with exclusive(target), _writing(target):
         check_replaceable(target, force=force, marker=marker)
@@ -72,15 +74,17 @@ def publish_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
 
     Raises:
         TakenError: it may not, and there is one.
-        OutputError: the place cannot be written.
+        OutputError: the place cannot be written, or what is there is no regular file.
     """
-    target = target.resolve()
+    target = resolve_target(target)
     with exclusive(target), _writing(target):
         partial = _sibling(target)
         try:
             yield partial
             _sync(partial)
             if replace:
+                if target.exists() and not target.is_file():
+                    raise irregular(target)
                 partial.replace(target)
             else:
                 _move_to_free(partial, target)
@@ -99,9 +103,9 @@ def exclusive(target: Path) -> Iterator[None]:
     Raises:
         OutputError: the directory cannot be made.
     """
-    target = target.resolve()
+    target = resolve_target(target)
     _make_parent(target)
-    place = target.with_name(f".{target.name}.lock")
+    place = _beside(target, _LOCK)
     with _writing(target):
         descriptor = None if place in _held.places else _lock(place, target)
     if descriptor is None:
@@ -110,12 +114,51 @@ def exclusive(target: Path) -> Iterator[None]:
     _held.places.add(place)
     try:
         with _writing(target):
-            _remove_abandoned(target)
+            _remove_abandoned(place)
         yield
     finally:
         _held.places.remove(place)
         place.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def resolve_target(target: Path) -> Path:
+    """`target` as an absolute path without links, whether there is something or not.
+
+    Raises:
+        OutputError: nothing can have this name: a part of it is too long, its links lead in a
+            circle, or it is relative and the working directory was removed.
+    """
+    try:
+        whole = target.absolute()
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"Cannot write {target}: the working directory was removed. Change to another one or "
+            "give an absolute path."
+        ) from error
+    try:
+        place = whole
+        while not _is_there(place) and place != place.parent:
+            place = place.parent
+        for name in whole.relative_to(place).parts:
+            _is_there(place / name)
+    except OSError as error:
+        raise _refusal(target, error) from error
+    return whole.resolve()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something, as far as one may see; any other error is raised."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    return True
+
+
+def irregular(target: Path) -> OutputError:
+    """What to tell who names a device, a pipe or a directory as a file to write."""
+    return OutputError(f"{target} is no regular file, so it is left untouched. Give another name.")
 
 
 class _Held(threading.local):
@@ -178,6 +221,7 @@ def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
     Raises:
         OutputError: it may not.
     """
+    resolve_target(target)
     with _writing(target):
         if not target.exists():
             return
@@ -199,27 +243,55 @@ def check_replaceable(target: Path, *, force: bool, marker: str) -> None:
             raise OutputError(f"{target} exists already. Add --force to replace it.")
 
 
+def _beside(target: Path, ending: str) -> Path:
+    """A short name for what belongs to `target`, which may have the longest name there can be."""
+    key = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".fracture-sd-{key}.{ending}")
+
+
 def _sibling(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{_PARTIAL}{os.urandom(4).hex()}")
+    return _beside(target, f"partial-{os.urandom(4).hex()}")
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary siblings of `target`: whoever holds its lock knows they are no one's.
+def _remove_abandoned(own: Path) -> None:
+    """Remove what killed processes left in the directory of the lock `own`, which is held.
 
-    In a directory that may not be listed they cannot be found, and stay.
+    Temporary files belong to a lock: where that is held or can be had, they are no one's. In a
+    directory that may not be listed they cannot be found, and stay.
     """
-    pattern = re.compile(re.escape(f".{target.name}.{_PARTIAL}") + "[0-9a-f]{8}")
-    try:
-        siblings = list(target.parent.iterdir())
-    except PermissionError:
-        return
-    for path in siblings:
-        if pattern.fullmatch(path.name) is None:
-            continue
+    left: dict[Path, list[Path]] = {}
+    with contextlib.suppress(PermissionError):
+        for path in own.parent.iterdir():
+            if match := _TEMPORARY.fullmatch(path.name):
+                left.setdefault(path.with_name(f"{match[1]}.{_LOCK}"), []).append(path)
+    for place, paths in left.items():
+        partials = [path for path in paths if path != place]
+        if place == own:
+            _remove(partials)
+        elif (descriptor := _take(place)) is not None:
+            _remove([*partials, place])
+            os.close(descriptor)
+
+
+def _take(place: Path) -> int | None:
+    """Lock the file `place` too; None where a living process has it, or it may not be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        with contextlib.suppress(OSError):
+            if _try_lock(descriptor) and _is_at(place, descriptor):
+                return descriptor
+        os.close(descriptor)
+    return None
+
+
+def _remove(paths: list[Path]) -> None:
+    """Remove files and directories as far as they may be."""
+    for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _move_to_free(partial: Path, target: Path) -> None:
@@ -317,7 +389,11 @@ def _refusal(target: Path, error: OSError) -> OutputError:
         reason = "the place may not be written; choose another or change its permissions"
     elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
         reason = "a part of the path is a file or directory already; choose another place"
-    elif error.errno in (errno.EBUSY, errno.ENAMETOOLONG, errno.ENOLCK, errno.EOPNOTSUPP):
+    elif error.errno == errno.ENAMETOOLONG:
+        reason = "the name is longer than the system allows; choose a shorter one"
+    elif error.errno == errno.ELOOP:
+        reason = "its links lead in a circle; choose another place"
+    elif error.errno in (errno.EBUSY, errno.ENOLCK, errno.EOPNOTSUPP):
         reason = f"the system says {os.strerror(error.errno)!r}; choose another place"
     else:
         raise error

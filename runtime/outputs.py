@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from engines.errors import OutputError, SettingError
-from engines.publish import TakenError, publish_file
+from engines.publish import TakenError, irregular, publish_file, resolve_target
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
@@ -45,8 +45,10 @@ class PictureOutput:
 
         Raises:
             SettingError: `path` names a file of another kind, or one file for several pictures.
-            OutputError: the file exists and may not be replaced, or the place cannot be written.
+            OutputError: the file exists and may not be replaced, what is there is no regular file,
+                or the place cannot be written.
         """
+        resolve_target(path)
         suffix = path.suffix.lower()
         self._path = path
         self._force = force
@@ -72,6 +74,8 @@ class PictureOutput:
                 raise SettingError(
                     f"--out {path} is one file, but there are {count} pictures; give a directory."
                 )
+            if exists and not path.is_file():
+                raise irregular(path)
             if exists and not force:
                 raise OutputError(f"{path} exists already. Add --force to replace it.")
         _check_writable(path if self.to_directory else path.parent)

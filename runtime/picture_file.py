@@ -46,10 +46,11 @@ def encode(picture: Picture, kind: str = "PNG", quality: int = QUALITY) -> bytes
     Args:
         picture: the picture.
         kind: one of `FORMATS`.
-        quality: of a lossy format.
+        quality: of JPEG and WebP, 1 to 100.
 
     Raises:
-        SettingError: it is too large for the format, or its prompts for the format's metadata.
+        SettingError: there is no such format or quality, the picture is too large for the format,
+            or its prompts for the format's metadata.
     """
     if kind == "PNG":
         return picture.png()
@@ -68,7 +69,8 @@ def encode_sheet(pixels: Pixels, kind: str, quality: int, parameters: str) -> by
         parameters: the webui's text.
 
     Raises:
-        SettingError: it is too large for the format, or the text for the format's metadata.
+        SettingError: there is no such format or quality, the sheet is too large for the format, or
+            the text for the format's metadata.
     """
     if kind == "PNG":
         return encode_png(pixels, {PARAMETERS_KEY: parameters})
@@ -79,9 +81,10 @@ def check_size(width: int, height: int, kind: str) -> None:
     """Refuse a picture of a size that a format does not have, before any work is done.
 
     Raises:
-        SettingError: it is too long or too high; PNG holds all that can be made.
+        SettingError: it is too long or too high; PNG holds all that can be made. Or there is no
+            such format.
     """
-    most = _MOST_SIDE[kind]
+    most = _most_side(kind)
     if kind != "PNG" and max(width, height) > most:
         raise SettingError(
             f"A picture of {width}x{height} pixels is not possible as {kind}: {most} pixels a side "
@@ -93,9 +96,10 @@ def check_sheet(width: int, height: int, kind: str) -> None:
     """Refuse a sheet of this many pixels before any work for it is done.
 
     Raises:
-        SettingError: the format, or a machine's memory, does not hold it.
+        SettingError: the format, or a machine's memory, does not hold it, or there is no such
+            format.
     """
-    most = _MOST_SIDE[kind]
+    most = _most_side(kind)
     if max(width, height) > most or width * height > _MOST_PIXELS:
         raise SettingError(
             f"A sheet of {width}x{height} pixels is not possible as {kind}: choose fewer or "
@@ -156,11 +160,20 @@ def read_record(path: Path) -> tuple[Settings, Origin]:
     return parse_record(record)
 
 
+def _most_side(kind: str) -> int:
+    """How many pixels a side of a picture has at most."""
+    if kind not in FORMATS:
+        raise SettingError(f"There is no format {kind!r}; choose one of {', '.join(FORMATS)}.")
+    return _MOST_SIDE[kind]
+
+
 def _encode_lossy(
     pixels: Pixels, kind: str, quality: int, parameters: str, record: str | None
 ) -> bytes:
     height, width = pixels.shape[:2]
     check_size(width, height, kind)
+    if not 1 <= quality <= 100:
+        raise SettingError(f"The quality {quality} is not possible; choose 1 to 100.")
     file = io.BytesIO()
     exif = _exif(parameters, record)
     Image.fromarray(pixels).save(file, kind, exif=exif, quality=quality, subsampling=0)

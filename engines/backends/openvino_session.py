@@ -5,10 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from engines.backends.failures import failure
 from engines.backends.openvino_library import import_library
 from engines.backends.openvino_upsampling import merge_upsampling
-from engines.backends.shortage import failure_kind
-from engines.errors import BackendError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
@@ -54,7 +53,7 @@ class OpenVinoSession(Session):
                 _core().compile_model(model, device, _OPTIONS).create_infer_request()
             )
         except _ERRORS as error:
-            raise _failure(f"OpenVINO cannot load {graph}", error) from error
+            raise failure(f"OpenVINO cannot load {graph}", error) from error
         self._bound: dict[str, Any] = {}
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -66,7 +65,7 @@ class OpenVinoSession(Session):
                 self._request.set_tensor(name, self._bound[name])
             self._request.infer()
         except _ERRORS as error:
-            raise _failure("OpenVINO failed while running", error) from error
+            raise failure("OpenVINO failed while running", error) from error
         return {tensor.name: self._request.get_tensor(tensor.name).data for tensor in self.outputs}
 
     def close(self) -> None:
@@ -79,9 +78,3 @@ class OpenVinoSession(Session):
 def _core() -> Any:
     """What knows the devices of this process."""
     return openvino.Core()
-
-
-def _failure(what: str, error: Exception) -> BackendError:
-    """The library's error in one line; its own go over several."""
-    reason = " ".join(str(error).split())
-    return failure_kind(error)(f"{what}: {reason}")

@@ -1,17 +1,23 @@
 """ONNX Runtime: loading a graph, and the session of its CPU provider."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
 
-from engines.backends.shortage import failure_kind
+from engines.backends.failures import failure
 from engines.errors import BackendError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 
+_log = logging.getLogger(__name__)
+
 _PROVIDER: Final = "CPUExecutionProvider"
+
+_ERROR, _FATAL = 3, 4
+"""Severities from which ONNX Runtime writes to stderr; its errors are raised as well."""
 
 Configure = Callable[[onnxruntime.SessionOptions], None]
 """Puts entries, and plugins with their devices, into a session's options."""
@@ -36,13 +42,13 @@ def load_graph(
         OutOfMemoryError: memory was short while it was read or compiled.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = _ERROR if _log.isEnabledFor(logging.DEBUG) else _FATAL
     configure(options)
     providers = None if built_in is None else [(provider, dict(built_in))]
     try:
         session = onnxruntime.InferenceSession(str(graph), options, providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime has no public base class for its errors
-        raise failure_kind(error)(f"ONNX Runtime cannot load {graph}: {error}") from error
+        raise failure(f"ONNX Runtime cannot load {graph}", error) from error
     active = session.get_providers()
     if active[0] != provider:
         raise BackendError(
@@ -59,7 +65,7 @@ def run_error(error: Exception, where: str = "") -> BackendError:
         error: what ONNX Runtime raised.
         where: after "ONNX Runtime failed while running", such as " on the GPU".
     """
-    return failure_kind(error)(f"ONNX Runtime failed while running{where}: {error}")
+    return failure(f"ONNX Runtime failed while running{where}", error)
 
 
 class OrtSession(Session):

@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> Result:
     from runtime.samplers.catalogue import SAMPLERS
 
     bundle = open_bundle(find_bundle(options.bundle))
-    manifest = bundle.manifest
-    if options.check:
+    manifest, checked = bundle.manifest, bool(options.check)
+    if checked:
         _check(bundle, quiet=options.quiet)
     backends = survey(bundle)
     try:
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> Result:
     lines = [
         f"{manifest.name} ({bundle.path}, {_megabytes(sum(sizes.values()))})",
         f"identity  {manifest.identity}",
+        *([f"checked  {len(manifest.files)} files, every hash is as exported"] if checked else []),
         *_look(manifest),
         "components",
         *[
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> Result:
             "bundle": str(bundle.path),
             "name": manifest.name,
             "identity": manifest.identity,
+            "checked": checked,
             "components": {
                 name: {
                     "dtype": spec.dtype,

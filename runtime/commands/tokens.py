@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> Result:
             tags=options.tags,
             steps=options.steps,
             cfg=options.cfg,
-            clip_skip=options.clip_skip or 1,
+            clip_skip=1 if options.clip_skip is None else options.clip_skip,
         )
         (settings,) = settle(request, bundle.manifest)
         plans.append(

@@ -144,32 +144,36 @@ def test_killed_half_way_leaves_nothing_that_opens_and_is_cleaned_up(tmp_path: P
     killed = subprocess.run([sys.executable, "-c", program], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not target.exists()
-    assert [name.split("-")[0] for name in _names(tmp_path)] == [".out.lock", ".out.partial"]
+    lock, partial = _names(tmp_path)
+    assert lock.endswith(".lock")
+    assert partial.startswith(f"{lock.removesuffix('.lock')}.partial-")
     _publish(target, "whole")
     assert _names(tmp_path) == ["out"]
 
 
-def _hold(target: Path) -> subprocess.Popen[str]:
-    """Another process that has locked `target`, until its standard input ends."""
+def _hold(target: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Another process that has locked `target` until its standard input ends, and its partial."""
     program = textwrap.dedent(
         f"""
         import sys
         from pathlib import Path
         from engines.publish import exclusive
-        with exclusive(Path({str(target)!r})):
-            (Path({str(target)!r}).with_name(".out.partial-00000000")).mkdir()
-            print("held", flush=True)
+        target = Path({str(target)!r})
+        with exclusive(target):
+            (lock,) = target.parent.glob(".*.lock")
+            partial = lock.with_suffix(".partial-00000000")
+            partial.mkdir()
+            print(partial, flush=True)
             sys.stdin.read()
-            Path({str(target)!r}).mkdir()
-            (Path({str(target)!r}) / {MARKER!r}).write_text("the other's")
+            target.mkdir()
+            (target / {MARKER!r}).write_text("the other's")
         """
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+    return process, Path(process.stdout.readline().rstrip("\n"))
 
 
 @pytest.mark.parametrize("force", [True, False])
@@ -182,12 +186,16 @@ def test_another_process_is_waited_for(
 ) -> None:
     """Its temporary directory is left alone meanwhile, and its output is seen afterwards."""
     target = tmp_path / "out"
-    with _hold(target) as other, caplog.at_level(logging.INFO):
+    process, partial = _hold(target)
+    with process as other, caplog.at_level(logging.INFO):
         naps = []
 
         def nap(seconds: float) -> None:
             naps.append(seconds)
-            assert (tmp_path / ".out.partial-00000000").is_dir()
+            with publish_file(tmp_path / "beside.json") as file:
+                file.touch()
+            (tmp_path / "beside.json").unlink()
+            assert partial.is_dir()
             assert other.stdin is not None
             other.stdin.close()
             other.wait()
@@ -210,7 +218,7 @@ def test_what_holds_a_place_may_publish_there(tmp_path: Path) -> None:
         _publish(target, "first")
         with exclusive(target):
             _publish(target, "second", force=True)
-        assert (tmp_path / ".out.lock").exists()
+        assert len(list(tmp_path.glob(".*.lock"))) == 1
     assert _names(tmp_path) == ["out"]
 
 

@@ -52,6 +52,26 @@ def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
     assert file.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("force", [True, False])
+def test_a_pipe_is_never_replaced(tmp_path: Path, *, force: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe.png").symlink_to("pipe")
+    with pytest.raises(OutputError, match=r"pipe\.png is no regular file"):
+        PictureOutput(tmp_path / "pipe.png", count=1, force=force)
+
+
+def test_places_that_cannot_be_are_said_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for out in (tmp_path / "loop.png", tmp_path / "loop.png" / "out"):
+        with pytest.raises(OutputError, match="links lead in a circle"):
+            PictureOutput(out, count=1, force=False)
+    longest = "x" * 251 + ".png"
+    assert PictureOutput(tmp_path / longest, count=1, force=False).write(b"", 1).exists()
+    for out in (tmp_path / f"x{longest}", tmp_path / "new" / f"x{longest}"):
+        with pytest.raises(OutputError, match="choose a shorter one"):
+            PictureOutput(out, count=1, force=False)
+
+
 def test_one_file_takes_one_picture(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="3 pictures; give a directory"):
         PictureOutput(tmp_path / "cat.png", count=3, force=False)

@@ -48,6 +48,29 @@ def test_less_quality_is_a_smaller_file(kind: str) -> None:
     assert sizes == sorted(set(sizes))
 
 
+@pytest.mark.parametrize("kind", ["JPG", "png", "GIF", ""])
+def test_formats_that_are_none(kind: str) -> None:
+    message = f"no format '{kind}'; choose one of PNG, JPEG, WEBP"
+    with pytest.raises(SettingError, match=message):
+        encode(PICTURE, kind)
+    with pytest.raises(SettingError, match=message):
+        encode_sheet(SMOOTH, kind, 90, "")
+    with pytest.raises(SettingError, match=message):
+        check_size(8, 8, kind)
+    with pytest.raises(SettingError, match=message):
+        check_sheet(8, 8, kind)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("quality", [-5, 0, 101])
+def test_qualities_that_are_none(kind: str, quality: int) -> None:
+    message = f"The quality {quality} is not possible; choose 1 to 100"
+    with pytest.raises(SettingError, match=message):
+        encode(PICTURE, kind, quality)
+    with pytest.raises(SettingError, match=message):
+        encode_sheet(SMOOTH, kind, quality, "")
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_sheet_has_the_text_only(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "sheet"

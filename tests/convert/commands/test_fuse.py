@@ -285,6 +285,6 @@ def test_a_kill_leaves_no_output_and_the_next_run_cleans_up(
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
-    assert len(list(out.parent.glob(".fused.partial-*"))) == 1
+    assert len(list(out.parent.glob(".*.partial-*"))) == 1
     assert main(arguments) == 0
     assert [path.name for path in out.parent.iterdir()] == ["fused"]

@@ -114,9 +114,13 @@ def test_a_bundle_that_was_not_verified_says_so(
 def test_hashes_are_compared_on_request(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["info", "--bundle", str(bundle)]
     assert main([*arguments, "--check"]) == 0
+    assert "\nchecked  6 files, every hash is as exported\n" in capsys.readouterr().out
+    assert main([*arguments, "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checked"] is True
     scheduler = bundle / "scheduler" / "scheduler_config.json"
     scheduler.write_text(scheduler.read_text().replace("0.012", "0.013"))
-    assert main([*arguments]) == 0
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checked"] is False
     assert main([*arguments, "--check", "--quiet"]) == 1
     assert "scheduler_config.json has another content" in capsys.readouterr().err
 

@@ -58,6 +58,12 @@ def test_what_is_wrong_is_said(bundle: str, capsys: pytest.CaptureFixture[str]) 
     assert "neither prompt editing" in capsys.readouterr().err
 
 
+def test_clip_skip_is_checked(bundle: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tokens", "a", "--bundle", bundle, "--clip-skip", "0"]) == 1
+    assert "clip skip 0 is not possible: choose 1 or 2" in capsys.readouterr().err
+    assert main(["tokens", "a", "--bundle", bundle, "--clip-skip", "2"]) == 0
+
+
 def test_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tokens", "a", "--bundle", str(tmp_path / "gone")]) == 1
     assert "There is no bundle" in capsys.readouterr().err
