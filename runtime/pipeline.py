@@ -1,18 +1,21 @@
 """From settings to pictures: the parts of the runtime, put together around one bundle."""
 
 import os
+import reprlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from engines import layout
 from engines.backend import AUTO, Choice, choose_backend
 from engines.bundle import Bundle, open_bundle
+from engines.errors import SettingError
 from runtime.arrays import Latents
 from runtime.calls import Calls, complete
 from runtime.conditioning import Conditioning
@@ -23,6 +26,7 @@ from runtime.models import Models
 from runtime.noise_schedule import NoiseSchedule, read_noise_schedule
 from runtime.pass_tables import first_table, second_table
 from runtime.passes import Passes
+from runtime.plain_values import plain
 from runtime.png import Picture
 from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.request import Request, Settings, check_settings, settle
@@ -49,10 +53,11 @@ class Pipeline:
     def __init__(self, bundle: Bundle, choice: Choice, max_batch: int | None = None) -> None:
         self.bundle = bundle
         self.choice = choice
-        self._models = Models(bundle, choice.backend, max_batch)
+        self._models = Models(bundle, choice.backend, plain(_Numbers(max_batch)).max_batch)
         self._passes = Passes(self._models, bundle.manifest.latents)
         self._turns = Turns(
-            "this thread has a run of generate that has not ended: finish or close it first"
+            "this thread asks for a picture in the middle of another one, in on_step or in a "
+            "signal's handler: wait until that one is there"
         )
         self._life = Life()
         self._planning = threading.Lock()
@@ -83,13 +88,21 @@ class Pipeline:
         """The settings of every picture that the requests ask for; see `runtime.request.settle`.
 
         Raises:
-            SettingError: likewise, or the backend does not take a picture's size or prompts.
+            SettingError: likewise, or the backend does not take a picture's size or prompts, a
+                sampler cannot take that many steps, or `requests` is something else.
         """
-        manifest = self.bundle.manifest
-        settled = [settings for request in requests for settings in settle(request, manifest)]
-        for settings in settled:
-            self._check_limits(settings)
+        settled: list[Settings] = []
+        for request in _listed(requests, (Request,), "settle takes a list of Requests"):
+            pictures = settle(request, self.bundle.manifest)
+            self._check_steps(pictures[0])  # of the others too: they differ by their seeds
+            for settings in pictures:
+                self._check_limits(settings)
+            settled += pictures
         return settled
+
+    def _check_steps(self, settings: Settings) -> None:
+        self.table(settings)
+        self.rows_to_follow(settings)
 
     def _checked(self, settings: Settings) -> Settings:
         """Settings that anyone may have made or changed, held to what `settle` holds its own to."""
@@ -138,8 +151,8 @@ class Pipeline:
         picture shows does not depend on the others. Closing the iterator, or raising `Cancelled`
         in `on_step`, gives up what is not finished.
 
-        Any thread may call this. One run goes on at a time: others wait until it has ended or
-        its iterator is closed.
+        Any thread may call this, and ask for the pictures. One picture at a time is gone on to:
+        others wait until it is there. Between two pictures of a run another one may go on.
 
         Args:
             wanted: what is asked for, or what `settle` returned, which may have been changed.
@@ -150,52 +163,76 @@ class Pipeline:
             The pictures; nothing is computed before the first one is asked for.
 
         Raises:
-            SettingError: as `settle`, or a sampler cannot take that many steps.
-            InternalError: this thread has another run that has not ended, or the pipeline is
-                closed.
+            SettingError: as `settle`, or `wanted` is something else.
+            InternalError: `on_step` asks for a picture of another run, or the pipeline is closed.
             BackendError: the engine fails, or the model overflows.
         """
-        each_wanted = [wanted] if isinstance(wanted, Request | Settings) else wanted
         settings: list[Settings] = []
-        for each in each_wanted:
+        kinds, takes = (Request, Settings), "generate takes Requests or Settings, one or several"
+        several = [wanted] if isinstance(wanted, kinds) else wanted
+        for each in _listed(several, kinds, takes):
             settings += self.settle([each]) if isinstance(each, Request) else [self._checked(each)]
-        tables = [self.table(each) for each in settings]
-        return self._run(deque(zip(settings, tables, strict=True)), on_step, previews=previews)
-
-    def _run(
-        self, waiting: deque[tuple[Settings, Table]], on_step: OnStep, *, previews: bool
-    ) -> Iterator[Picture]:
-        factors = self.bundle.manifest.latents.preview
+        waiting = deque((each, self.table(each)) for each in settings)
         total = sum(table.rows + self.rows_to_follow(each) for each, table in waiting)
+        return self._pictures(_Run(waiting, total, on_step, previews))
+
+    def _pictures(self, run: "_Run") -> Iterator[Picture]:
+        rows = self._rows(run)
+        while (picture := self._turns.take(self._next, rows, run)) is not None:
+            yield picture
+
+    def _next(self, rows: Iterator[Picture], run: "_Run") -> Picture | None:
+        """Go on to a run's next picture, or its end, with its slots alone in the denoiser.
+
+        Between two pictures they are not there: another run may go on, or this one never.
+        """
+        if run.running:
+            self.denoiser.clear()
+        for slot in run.running:
+            self.denoiser.add(slot)
+        try:
+            return next(rows, None)
+        finally:
+            if run.running:
+                self.denoiser.clear()
+
+    def _rows(self, run: "_Run") -> Iterator[Picture]:
+        factors = self.bundle.manifest.latents.preview
         done = 0
-        running: dict[Slot, Settings] = {}
-        with self._turns.one():
-            try:
-                on_step(Step(done, total, {}, factors))
-                if waiting:
-                    with self._life.use(), self._preparing(waiting[0][0]):
-                        self._begin(waiting, running, previews=previews)
-                while waiting or running:
-                    with self._life.use():
-                        while waiting and self._has_room(running, waiting[0][0]):
-                            self._begin(waiting, running, previews=previews)
-                        done += len(running)
-                        advanced = dict(running)
-                        ended = [(slot, running.pop(slot)) for slot in self.denoiser.advance()]
-                    on_step(Step(done, total, advanced, factors))
-                    for slot, each in ended:
-                        with self._life.use():
-                            following = complete(self.resume(slot.latents, each))
-                            if following is not None:
-                                self._join(following, each, running, previews=previews)
-                                continue
-                            picture = complete(self.finish(slot.latents, each))
+        try:
+            run.on_step(Step(done, run.total, {}, factors))
+            if run.waiting:
+                self._life.use(self._begin_first, run)
+            while run.waiting or run.running:
+                advanced, ended = self._life.use(self._advance, run)
+                done += len(advanced)
+                run.on_step(Step(done, run.total, advanced, factors))
+                for slot, settings in ended.items():
+                    picture = self._life.use(self._end, slot, settings, run)
+                    if picture is not None:
                         yield picture
-            except Cancelled:
-                return
-            finally:
-                if running:
-                    self.denoiser.clear()
+        except Cancelled:
+            return
+
+    def _begin_first(self, run: "_Run") -> None:
+        with self._preparing(run.waiting[0][0]):
+            self.denoiser.clear()  # Ctrl-C may have left slots of another run there
+            self._begin(run)
+
+    def _advance(self, run: "_Run") -> tuple[dict[Slot, Settings], dict[Slot, Settings]]:
+        """Compute a row: for which pictures, and those of them whose pass has ended."""
+        while run.waiting and self._has_room(run.running, run.waiting[0][0]):
+            self._begin(run)
+        advanced = dict(run.running)
+        return advanced, {slot: run.running.pop(slot) for slot in self.denoiser.advance()}
+
+    def _end(self, slot: Slot, settings: Settings, run: "_Run") -> Picture | None:
+        """The picture of a pass that has ended; None where another pass follows, which begins."""
+        following = complete(self.resume(slot.latents, settings))
+        if following is None:
+            return complete(self.finish(slot.latents, settings))
+        self._join(following, settings, run)
+        return None
 
     def _preparing(self, settings: Settings) -> AbstractContextManager[None]:
         """Load what a picture's first pass and its end need, beside what the block does."""
@@ -204,23 +241,15 @@ class Pipeline:
         tokens = self.prompts(settings).length * layout.CHUNK_TOKENS
         return self._models.preparing(height, width, tokens, settings.vae_tiling)
 
-    def _begin(
-        self,
-        waiting: deque[tuple[Settings, Table]],
-        running: dict[Slot, Settings],
-        *,
-        previews: bool,
-    ) -> None:
-        settings, table = waiting.popleft()
-        slot = complete(self.start(settings, table, (ahead for ahead, _ in waiting)))
-        self._join(slot, settings, running, previews=previews)
+    def _begin(self, run: "_Run") -> None:
+        settings, table = run.waiting.popleft()
+        slot = complete(self.start(settings, table, (ahead for ahead, _ in run.waiting)))
+        self._join(slot, settings, run)
 
-    def _join(
-        self, slot: Slot, settings: Settings, running: dict[Slot, Settings], *, previews: bool
-    ) -> None:
-        if previews:
+    def _join(self, slot: Slot, settings: Settings, run: "_Run") -> None:
+        if run.previews:
             slot.watch()
-        running[slot] = settings
+        run.running[slot] = settings
         self.denoiser.add(slot)
 
     def close(self) -> None:
@@ -233,8 +262,7 @@ class Pipeline:
             InternalError: a signal's handler calls it in the middle of a row. Nothing is released
                 yet, but no run goes on.
         """
-        with self._life.end():
-            self._models.close()
+        self._life.end(self._models.close)
 
     def __enter__(self) -> Self:
         return self
@@ -327,6 +355,38 @@ class Pipeline:
         """
         pixels = yield from self._passes.finish(settings, latents)
         return Picture(pixels, settings, self.origin)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What a pipeline is told beside its bundle and its backend, by its arguments' names."""
+
+    max_batch: int | None
+
+
+@dataclass
+class _Run:
+    """One run of `generate`: the pictures that wait, with their tables, and those on their way."""
+
+    waiting: deque[tuple[Settings, Table]]
+    total: int
+    on_step: OnStep
+    previews: bool
+    running: dict[Slot, Settings] = field(default_factory=dict)
+
+
+def _listed(wanted: Any, kinds: tuple[type, ...], takes: str) -> list[Any]:
+    """What a caller gave as several of some kinds.
+
+    Raises:
+        SettingError: something is of another type.
+    """
+    several = isinstance(wanted, Iterable) and not isinstance(wanted, str | bytes)
+    listed = list(wanted) if several else [wanted]
+    strangers = [each for each in listed if not (several and isinstance(each, kinds))]
+    if strangers:
+        raise SettingError(f"{takes}, not {' '.join(reprlib.repr(strangers[0]).split())}.")
+    return listed
 
 
 def _slot(settings: Settings, table: Table, start: Start, text: Conditioning) -> Slot:

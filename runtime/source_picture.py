@@ -18,6 +18,7 @@ NOT_RECORDED = "not recorded"
 """The metadata of fields that a picture's record leaves out."""
 
 _BACKGROUND = "white"
+_WANTED = "give uint8 [height, width, 3], or [height, width] for a mask"
 _MOST_PIXELS = 2**26
 """Of a file that is read: 8192x8192."""
 _FILMS = ("GIF", "PNG", "WEBP", "AVIF")
@@ -47,13 +48,17 @@ class SourcePicture:
         """Name pixels [H, W, 3] or [H, W]; they must not change afterwards.
 
         Raises:
-            InputError: they have another shape or dtype, or are none.
+            InputError: they have another type, shape or dtype, or are none.
         """
+        if not isinstance(pixels, np.ndarray):
+            raise InputError(
+                f"A {type(pixels).__name__} is no array of numpy's: {_WANTED}. Pillow's pictures "
+                "are taken by from_image and mask_from_image."
+            )
         form = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
         if not form or pixels.dtype != np.uint8 or not pixels.size:
             raise InputError(
-                f"An array of {pixels.dtype} {list(pixels.shape)} is no picture: give uint8 "
-                "[height, width, 3], or [height, width] for a mask."
+                f"An array of {pixels.dtype} {list(pixels.shape)} is no picture: {_WANTED}."
             )
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(f"{width}x{height}x{pixels.ndim}".encode())

@@ -1,9 +1,11 @@
 """Closing a pipeline that is in use, by the thread that uses it and by another; and Ctrl-C."""
 
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from types import FrameType
 
 import pytest
 
@@ -134,6 +136,52 @@ def test_an_interrupted_run_leaves_nothing_behind(
             list(pipeline.generate(wanted))
         assert pipeline.denoiser.slots == ()
         assert {made.settings.seed: made.png() for made in pipeline.generate(wanted)} == whole
+
+
+def test_an_interrupt_at_any_call_keeps_no_lock(bundle: Bundle) -> None:
+    """Nor slots, though somebody keeps the exception, whose traceback keeps every frame."""
+    watched = ("runtime/turns.py", "runtime/pipeline.py", "runtime/side_thread.py", "contextlib.py")
+    wanted = Request("a dog", seed=2, sampler="Euler a", steps=2)
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        (settings,) = pipeline.settle([wanted])
+        (whole,) = (made.png() for made in pipeline.generate(settings))
+        kept: list[KeyboardInterrupt] = []
+        found: list[bytes] = []
+
+        def make() -> None:
+            found.extend(made.png() for made in pipeline.generate(settings))
+
+        def interrupted_at(number: int) -> bool:
+            left = number
+
+            def interrupt(frame: FrameType, event: str, _: object) -> None:
+                nonlocal left
+                code = frame.f_code
+                if event == "call" and code.co_filename.endswith(watched):
+                    left -= code.co_name != "<genexpr>"  # what ends one swallows interrupts
+                    if not left:
+                        sys.settrace(None)
+                        signal.raise_signal(signal.SIGINT)
+
+            traced = sys.gettrace()
+            sys.settrace(interrupt)
+            try:
+                list(pipeline.generate(settings))
+            except KeyboardInterrupt as error:
+                kept.append(error)
+                return True
+            finally:
+                sys.settrace(traced)
+            return False
+
+        number = 1
+        while interrupted_at(number):
+            thread = threading.Thread(target=make, daemon=True)
+            thread.start()
+            thread.join(PATIENCE)
+            assert found == [whole] * number, f"after an interrupt at call {number}"
+            number += 1
+        assert number > 50
 
 
 def test_a_thread_that_goes_on_when_the_main_one_has_ended(bundle: Bundle) -> None:

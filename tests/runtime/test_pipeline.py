@@ -180,7 +180,8 @@ def test_graphs_are_loaded_once_and_late(bundle: Bundle) -> None:
         assert not backend.sessions
         with pytest.raises(SettingError):
             pipeline.settle([Request("a", steps=0)])
-        too_many = pipeline.settle([Request("a", sampler="LCM", steps=1000)])
+        (settings,) = pipeline.settle([Request("a", sampler="LCM")])
+        too_many = dataclasses.replace(settings, steps=1000)
         with pytest.raises(SettingError, match="1000 steps"):
             list(pipeline.generate(too_many))
         assert not backend.sessions, "what is refused loads nothing"
@@ -259,3 +260,49 @@ def test_numbers_of_numpys_make_a_picture(bundle: Bundle) -> None:
         (same,) = pipeline.generate(settings)
     assert same.settings is settings
     assert one.png() == other.png() == same.png()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("portrait", "'portrait'"), (None, "None"), ([3], "3"), ({"prompt": "a cat"}, "'prompt'")],
+    ids=str,
+)
+def test_what_is_no_request_is_refused(bundle: Bundle, wanted: Any, shown: str) -> None:
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        refused = f"generate takes Requests or Settings, one or several, not {shown}."
+        with pytest.raises(SettingError, match=f"^{re.escape(refused)}$"):
+            pipeline.generate(wanted)
+        refused = f"settle takes a list of Requests, not {shown}."
+        with pytest.raises(SettingError, match=f"^{re.escape(refused)}$"):
+            pipeline.settle(wanted)
+
+
+def test_settle_takes_several_requests(bundle: Bundle) -> None:
+    one: Any = Request("a cat")
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        settings: Any = pipeline.settle(iter([one]))  # type: ignore[arg-type]
+        with pytest.raises(SettingError, match=r"a list of Requests, not Request\("):
+            pipeline.settle(one)
+        with pytest.raises(SettingError, match=r"a list of Requests, not Settings\("):
+            pipeline.settle(settings)
+
+
+@pytest.mark.parametrize("most", ["4", float("nan"), 2.5, True])
+def test_a_largest_batch_that_is_no_number(bundle: Bundle, most: Any) -> None:
+    with pytest.raises(SettingError, match=rf"max_batch takes a whole number, not {most!r}"):
+        Pipeline(bundle, Choice(StandInBackend(), "asked for"), most)
+
+
+def test_steps_that_a_sampler_cannot_take_are_refused_at_once(bundle: Bundle) -> None:
+    """In either pass, before anything is loaded or asked for."""
+    many = Request("a cat", sampler="DPM++ 2M", schedule="model", steps=999)
+    second = dataclasses.replace(many, steps=4, hires=HiresSettings(steps=999, strength=1.0))
+    with Pipeline(bundle, Choice(StandInBackend(), "asked for")) as pipeline:
+        for wanted in (many, second):
+            with pytest.raises(SettingError, match="cannot take 999 steps"):
+                pipeline.settle([wanted])
+        (settings,) = pipeline.settle([dataclasses.replace(second, hires=HiresSettings(steps=9))])
+        assert settings.hires is not None
+        hires = dataclasses.replace(settings.hires, steps=999, strength=1.0)
+        with pytest.raises(SettingError, match="cannot take 999 steps"):
+            pipeline.generate(dataclasses.replace(settings, hires=hires))

@@ -1,6 +1,7 @@
 """Pictures that are given: read as users mean them, named by their content."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ def test_content_is_the_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened.loaded("A test"), PIXELS)
     assert opened != SourcePicture.of(PIXELS.reshape(4, 5, 3))
     assert SourcePicture.of(PIXELS[..., 0]) != SourcePicture.of(np.tile(PIXELS[..., :1], 3))
+
+
+@pytest.mark.parametrize("given", [Image.new("RGB", (2, 2)), [[1, 2], [3, 4]], None, "a.png"])
+def test_only_arrays_are_taken_as_pixels(given: Any) -> None:
+    with pytest.raises(InputError, match=rf"A {type(given).__name__} is no array .* from_image"):
+        SourcePicture.of(given)
 
 
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Progress, previews, cancellation and threads, on stand-ins."""
 
+import asyncio
 import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -164,38 +165,75 @@ def test_threads_take_turns(bundle: Bundle) -> None:
             assert list(pool.map(make, range(12), timeout=PATIENCE)) == wanted
 
 
-def test_a_thread_does_not_wait_for_itself(bundle: Bundle) -> None:
+def test_a_run_inside_another_ones_loop(bundle: Bundle) -> None:
+    """Between two pictures of a run another one may go on: both make what each makes alone."""
+    outer = [Request("a", seed=1, steps=1), Request("a", seed=2, sampler="Euler a", steps=6)]
+    inner = Request("b", seed=3, sampler="DPM++ 2M", steps=2)
     with pipeline_of(bundle) as pipeline:
-        pictures = pipeline.generate(Request("a", count=2, steps=1))
-        waiting = pipeline.generate(Request("b"))
-        next(pictures)
-        with pytest.raises(InternalError, match="finish or close it first"):
-            next(waiting)
-        pictures.close()  # type: ignore[attr-defined]
+        alone = [picture.png() for picture in pipeline.generate(outer)]
+        (wanted,) = (picture.png() for picture in pipeline.generate(inner))
+        made = []
+        for picture in pipeline.generate(outer):
+            assert pipeline.denoiser.slots == ()
+            assert [each.png() for each in pipeline.generate(inner)] == [wanted]
+            made.append(picture.png())
+    assert made == alone
+
+
+def test_a_thread_does_not_wait_for_itself(bundle: Bundle) -> None:
+    """As it would in `on_step`, whoever began the run."""
+    with pipeline_of(bundle) as pipeline:
+
+        def ask(step: Step) -> None:
+            if step.done == step.total:
+                next(pipeline.generate(Request("b")))
+
+        pictures = pipeline.generate([Request("a", steps=1), Request("a", steps=2)], ask)
+        beginning = threading.Thread(target=next, args=(pictures,))
+        beginning.start()
+        beginning.join(PATIENCE)
+        with pytest.raises(InternalError, match="in the middle of another one"):
+            next(pictures)
         assert len(list(pipeline.generate(Request("b")))) == 1
 
 
-def test_a_thread_waits_for_a_run_that_another_one_began(bundle: Bundle) -> None:
-    """Though it may have the number of that one, which has ended."""
+def test_a_run_that_rests_keeps_no_thread_waiting(bundle: Bundle) -> None:
+    wanted = Request("a", seed=1, count=6, steps=1)
     made: list[int] = []
     with pipeline_of(bundle) as pipeline:
-        pictures = pipeline.generate(Request("a", count=6, steps=1))
-        beginning = threading.Thread(target=next, args=(pictures,))
-        beginning.start()
-        beginning.join()
+        alone = [picture.png() for picture in pipeline.generate(wanted)]
+        pictures = pipeline.generate(wanted)
+        found = [next(pictures).png()]
 
         def make() -> None:
             made.append(len(list(pipeline.generate(Request("b")))))
+            found.append(next(pictures).png())
 
-        waiting = [threading.Thread(target=make) for _ in range(4)]
-        for thread in waiting:
+        for _ in range(4):
+            thread = threading.Thread(target=make)
             thread.start()
-        waiting[0].join(0.05)
-        assert all(thread.is_alive() for thread in waiting)
-        pictures.close()  # type: ignore[attr-defined]
-        for thread in waiting:
-            thread.join(10)
-    assert made == [1, 1, 1, 1]
+            thread.join(PATIENCE)
+        assert made == [1, 1, 1, 1]
+        assert [*found, *(picture.png() for picture in pictures)] == alone
+
+
+def test_tasks_in_a_pool_smaller_than_they_are(bundle: Bundle) -> None:
+    """Whatever thread of the pool is free goes on with any run: none gets an error or waits."""
+    with pipeline_of(bundle) as pipeline, ThreadPoolExecutor(2) as pool:
+
+        async def consume(seed: int) -> int:
+            pictures = pipeline.generate(Request("a", seed=seed, count=3, steps=2))
+            count = 0
+            loop = asyncio.get_running_loop()
+            while await loop.run_in_executor(pool, next, pictures, None) is not None:
+                count += 1
+            return count
+
+        async def consume_all() -> list[int]:
+            tasks = asyncio.gather(*map(consume, range(6)))
+            return await asyncio.wait_for(tasks, PATIENCE)
+
+        assert asyncio.run(consume_all()) == [3] * 6
 
 
 def test_a_run_that_another_thread_ends_lets_the_next_one_in(bundle: Bundle) -> None:
