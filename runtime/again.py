@@ -109,6 +109,8 @@ def warn_of_differences(path: Path, made: Origin, here: Origin) -> None:
 def recorded_in_parameters(parameters: Parameters, name: str) -> Recorded:
     """What the webui's text says; its own defaults where it says nothing.
 
+    It names limits of churn where there is none, too; they have no effect there or here.
+
     Args:
         parameters: the text, taken apart.
         name: what the text is called in messages.
@@ -122,6 +124,8 @@ def recorded_in_parameters(parameters: Parameters, name: str) -> Recorded:
     from_width, from_height = fields.take("Seed resize from", _size, (0, 0))
     eta = fields.take("Eta", float, None)
     eta_ddim = fields.take("Eta DDIM", float, None)
+    churn = fields.take("Sigma churn", float, 0.0)
+    tmin, tmax = fields.take("Sigma tmin", float, 0.0), fields.take("Sigma tmax", float, None)
     request = Request(
         prompt=parameters.prompt,
         negative=parameters.negative,
@@ -149,9 +153,9 @@ def recorded_in_parameters(parameters: Parameters, name: str) -> Recorded:
         ),
         stochasticity=Stochasticity(
             eta_ddim if eta is None else eta,
-            fields.take("Sigma churn", float, 0.0),
-            fields.take("Sigma tmin", float, 0.0),
-            fields.take("Sigma tmax", float, None),
+            churn,
+            tmin if churn else 0.0,
+            tmax if churn else None,
             fields.take("Sigma noise", float, 1.0),
         ),
     )

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines import layout
 from engines.errors import SettingError
-from runtime.arrays import Pixels
+from engines.manifest import ComponentSpec
+from engines.manifest import Latents as LatentsSpec
+from runtime.arrays import Float32Array, Pixels
 from runtime.fill import fill_masked
 from runtime.init_settings import CONTENT_FILL, InitSettings, MaskSettings, working_mask
 from runtime.masks import Box, latent_mask, paste, region_around
@@ -71,7 +74,29 @@ def prepare_canvas(init: InitSettings, width: int, height: int) -> Canvas:
     return Canvas(np.ascontiguousarray(pixels), mask, ground, ground_mask, region)
 
 
-def check_mask(init: InitSettings, width: int, height: int, downscale: int) -> None:
+def unet_sees_mask(unet: ComponentSpec, latents: LatentsSpec) -> bool:
+    """Whether a UNet is one for inpainting: it takes more channels than the latents have."""
+    (shape,) = (tensor.shape for tensor in unet.inputs if tensor.name == layout.SAMPLE)
+    return int(shape[1]) > latents.channels
+
+
+def mask_of_latents(
+    pixels: Pixels, mask: MaskSettings, downscale: int, *, sees_mask: bool
+) -> Float32Array:
+    """The mask that a run's latents have, [h, w]; a UNet that sees it knows no grey.
+
+    Args:
+        pixels: [H, W], the mask at the size of the run.
+        mask: the settings.
+        downscale: pixels per latent along one side.
+        sees_mask: of the UNet.
+    """
+    return latent_mask(pixels, downscale, soft=mask.soft and not sees_mask)
+
+
+def check_mask(
+    init: InitSettings, width: int, height: int, downscale: int, *, sees_mask: bool
+) -> None:
     """Refuse a mask that would leave every latent of the run as it is, for all its work.
 
     Args:
@@ -79,18 +104,19 @@ def check_mask(init: InitSettings, width: int, height: int, downscale: int) -> N
         width: of what is worked on, in pixels.
         height: likewise.
         downscale: pixels per latent along one side.
+        sees_mask: of the UNet.
 
     Raises:
-        SettingError: the mask is so small, or so blurred, or cut off.
+        SettingError: the mask is so small, or so blurred or dark, or cut off.
     """
     if init.mask is None:
         return
     mask, _ = _mask_of_run(init.mask, init.resize, width, height)
-    if not latent_mask(mask, downscale, soft=init.mask.soft).any():
+    if not mask_of_latents(mask, init.mask, downscale, sees_mask=sees_mask).any():
         raise SettingError(
             f"The mask paints nothing: it covers none of the latents, which are {downscale}x"
-            f"{downscale} pixels of {width}x{height}. Make it larger or less blurred, or work on "
-            "the masked part alone, with little padding."
+            f"{downscale} pixels of {width}x{height}. Make it larger, lighter or less blurred, or "
+            "work on the masked part alone, with little padding."
         )
 
 

@@ -81,9 +81,13 @@ def _decode(comment: object) -> str | None:
         return None
     code, content = comment[:8], comment[8:]
     if code == _UNICODE:
-        low, high = content[::2].count(0), content[1::2].count(0)
-        order = "utf-16-be" if low >= high else "utf-16-le"
-        return content.decode(order, "replace").rstrip("\0")
+        texts = [content.decode(order, "replace") for order in ("utf-16-be", "utf-16-le")]
+        return max(texts, key=_likeness).rstrip("\0")
     if code == _PLAIN:
         return content.decode("ascii", "replace").rstrip("\0 ")
     return None
+
+
+def _likeness(text: str) -> tuple[bool, int]:
+    """How much it looks like the webui's; ASCII alone says little, for U+3000 swapped is a 0."""
+    return "Steps: " in text, sum(map(str.isascii, text))

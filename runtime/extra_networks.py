@@ -29,6 +29,11 @@ def baked_loras(manifest: Manifest) -> dict[str, str]:
     }
 
 
+def extra_networks_in(prompt: str) -> list[str]:
+    """The tags in a prompt, as they are written."""
+    return [tag[0] for tag in _TAG.finditer(prompt)]
+
+
 def strip_extra_networks(prompt: str, baked: Mapping[str, str]) -> str:
     """Remove the tags of baked-in LoRAs from `prompt`, with a warning for each.
 

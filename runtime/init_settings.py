@@ -9,6 +9,7 @@ from functools import lru_cache
 from runtime.arrays import Pixels
 from runtime.masks import blur, harden
 from runtime.resize import CROP, EXTEND, MODES, STRETCH, Size, scaled_size
+from runtime.seeds import MAX_SIDE
 from runtime.source_picture import SourcePicture
 
 CONTENT_FILL = "fill"
@@ -146,18 +147,19 @@ def first_step(steps: int, strength: float) -> int:
     return steps - min(int(steps * strength), steps)
 
 
-def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
+def init_faults(init: InitSettings, steps: int, size: Size, most_steps: int) -> list[str]:
     """What is wrong with the settings of a run; pixels that are not there are asked for.
 
     Args:
         init: the settings.
-        steps: of the run.
-        size: its width and height in pixels.
+        steps: of the run; what is not possible is not reckoned with.
+        size: its width and height in pixels, likewise.
+        most_steps: that a run may have.
     """
     faults = []
     if not 0 < init.strength <= 1:
         faults.append(f"the strength {init.strength:g} is not possible: choose above 0, at most 1")
-    elif steps > 0 and first_step(steps, init.strength) == steps:
+    elif 0 < steps <= most_steps and first_step(steps, init.strength) == steps:
         faults.append(
             f"the strength {init.strength:g} leaves none of {steps} steps: choose at least "
             f"{math.ceil(1000 / steps) / 1000:g}, or more steps"
@@ -171,7 +173,7 @@ def init_faults(init: InitSettings, steps: int, size: Size) -> list[str]:
             f"a picture of {before[0]}x{before[1]} cannot be extended to {size[0]}x{size[1]}: "
             "leave the size out, or choose another resize mode"
         )
-    elif init.resize == CROP and min(size) > 0:
+    elif init.resize == CROP and 0 < min(size) <= max(size) <= MAX_SIDE:
         wide, tall = scaled_size(before, size, CROP)
         if wide * tall > _MOST_CROPPED:
             faults.append(

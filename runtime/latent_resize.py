@@ -27,8 +27,10 @@ def resize_latents(latents: Latents, height: int, width: int, method: str) -> La
 
 
 def _nearest(before: int, after: int) -> Float64Array:
+    """In float32, as torch has it: at some sizes a place falls just below a whole number."""
+    places = np.arange(after, dtype=np.float32) * (np.float32(before) / np.float32(after))
     weights = np.zeros((after, before))
-    weights[np.arange(after), np.arange(after) * before // after] = 1
+    weights[np.arange(after), np.minimum(places.astype(int), before - 1)] = 1
     return weights
 
 

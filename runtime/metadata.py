@@ -19,6 +19,8 @@ from engines.fields import FieldError, parse_fields, parse_json
 from runtime.hires import HiresSettings
 from runtime.init_settings import CONTENT_ORIGINAL, InitSettings
 from runtime.request import Settings
+from runtime.samplers.catalogue import AUTOMATIC
+from runtime.samplers.lookup import resolve
 from runtime.seeds import NoiseSettings
 from runtime.source_picture import NOT_RECORDED
 
@@ -35,7 +37,7 @@ _WEBUI_SCHEDULES = {
     "simple": "Simple",
     "align your steps": "Align Your Steps",
 }
-"""What the webui calls a schedule; it has no names for timestep spacings."""
+"""What the webui calls a schedule; timestep spacings, for which it has no names, keep their own."""
 
 _NEGATIVE = "Negative prompt: "
 _HASH_DIGITS = 10
@@ -89,7 +91,7 @@ def format_parameters(
     fields = {
         "Steps": str(settings.steps),
         "Sampler": settings.sampler,
-        "Schedule type": _WEBUI_SCHEDULES.get(settings.schedule, "Automatic"),
+        "Schedule type": _schedule_type(settings),
         "CFG scale": f"{settings.cfg:.6g}",
         "Seed": str(settings.seed),
         "Size": f"{settings.width}x{settings.height}",
@@ -154,6 +156,12 @@ def parse_record(text: str) -> tuple[Settings, Origin]:
     except (ValueError, FieldError) as error:
         raise InputError(f"The picture's record is damaged: {error}.") from error
     return record.settings, record.origin
+
+
+def _schedule_type(settings: Settings) -> str:
+    _, automatic = resolve(settings.sampler, AUTOMATIC)
+    own = "Automatic" if settings.schedule == automatic else settings.schedule
+    return _WEBUI_SCHEDULES.get(settings.schedule, own)
 
 
 def _sampling_fields(settings: Settings) -> dict[str, str]:

@@ -11,6 +11,7 @@ from engines.backend import Backend
 from engines.bundle import Bundle
 from engines.errors import InternalError
 from engines.session import Session
+from runtime.canvas import unet_sees_mask
 from runtime.denoiser import Denoiser, check_max_batch
 from runtime.side_thread import SideThread
 from runtime.text import PromptEncoder
@@ -112,9 +113,7 @@ class Models:
     @property
     def sees_mask(self) -> bool:
         """Whether the UNet is one for inpainting: it takes more channels than the latents have."""
-        inputs = self._bundle.component(layout.UNET).inputs
-        (shape,) = (tensor.shape for tensor in inputs if tensor.name == layout.SAMPLE)
-        return int(shape[1]) > self._bundle.manifest.latents.channels
+        return unet_sees_mask(self._bundle.component(layout.UNET), self._bundle.manifest.latents)
 
     def close(self) -> None:
         """Release every loaded graph; none is loaded any more."""

@@ -10,7 +10,6 @@ prompt_schedule`).
 Source: the webui's documentation, wiki page Features, "Attention/emphasis" and "BREAK keyword".
 """
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -20,6 +19,8 @@ ROUND = 1.1
 SQUARE = 1 / 1.1
 MAX_DEPTH = 100
 """How many brackets of a kind may be open at once: text is read as often as it is enclosed."""
+MAX_WEIGHT = 1e30
+"""Of a piece of text, in either direction: float32 holds sums of embeddings that count so much."""
 
 _TOKEN = re.compile(
     r"""
@@ -50,8 +51,8 @@ def parse_prompt(prompt: str) -> tuple[Section, ...]:
     """Read a prompt: its sections, one more than it has BREAKs, as spans of equal weight.
 
     Raises:
-        SettingError: the prompt nests more than `MAX_DEPTH` brackets, or weighs text beyond all
-            numbers.
+        SettingError: the prompt nests more than `MAX_DEPTH` brackets, or weighs text more than
+            `MAX_WEIGHT`.
     """
     reader = _Reader()
     for token in _TOKEN.finditer(prompt):
@@ -90,8 +91,10 @@ class _Reader:
             self._scale(first, ROUND)
         for first in self._square:
             self._scale(first, SQUARE)
-        if not all(map(math.isfinite, self._weights)):
-            raise SettingError("A part of the prompt has more weight than a number can be.")
+        if not all(abs(weight) <= MAX_WEIGHT for weight in self._weights):
+            raise SettingError(
+                f"A part of the prompt has more weight than possible: {MAX_WEIGHT:g} is the most."
+            )
         sections: list[list[Span]] = [[]]
         for text, weight in zip(self._texts, self._weights, strict=True):
             if text is None:

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from engines import layout
 from engines.axes import fixed_sizes
 from engines.errors import SettingError
 from engines.manifest import Manifest, Preset
-from runtime.canvas import check_mask
+from runtime.canvas import check_mask, unet_sees_mask
 from runtime.extra_networks import baked_loras, strip_extra_networks
 from runtime.guidance import GuidanceSettings, guidance_faults
 from runtime.hires import HiresSettings, hires_faults, settle_hires
@@ -24,6 +25,7 @@ from runtime.samplers.catalogue import AUTOMATIC, Sampler
 from runtime.samplers.lookup import resolve, stochasticity_faults
 from runtime.samplers.stochasticity import Stochasticity
 from runtime.seeds import MAX_SIDE, NoiseSettings, noise_faults
+from runtime.settled import unsettled_faults
 from runtime.text import CLIP_SKIPS
 from runtime.tiles import AUTO, TILINGS
 from runtime.trained_tags import add_tags, trained_tags
@@ -65,7 +67,9 @@ class Request:
         stochasticity: how much noise the sampler brings in.
         init: the picture to start from; its size, rounded down, is the default then, unless only
             what is masked is worked on. With a mask nothing is resized where no size is asked for:
-            the picture is extended to multiples, and the result is as large as it.
+            the picture is extended to multiples, and the result is as large as it. A padding
+            has no effect on the whole picture, nor a way of resizing on the masked part alone: both
+            are taken here, and refused by the command line, which knows what was given.
         hires: the second pass at another size; None for no such pass.
         vae_tiling: one of `runtime.tiles.TILINGS`.
         tags: how many of the look's trained tags go into the prompt: "all", "none", or a number
@@ -170,14 +174,18 @@ def check_settings(settings: Settings, manifest: Manifest) -> Settings:
         or names in another spelling than the webui's.
 
     Raises:
-        SettingError: as `settle`.
+        SettingError: as `settle`, or `settle` would have made other settings of it.
     """
     settings = plain(settings)
     if settings.init is not None:
         init = settle_init(settings.init)
         settings = settings if init is settings.init else dataclasses.replace(settings, init=init)
-    sampler, _ = resolve(settings.sampler, settings.schedule)
+    sampler, schedule = resolve(settings.sampler, settings.schedule)
+    if (settings.sampler, settings.schedule) != (sampler.name, schedule):
+        settings = dataclasses.replace(settings, sampler=sampler.name, schedule=schedule)
     _check(settings, sampler, 1, manifest)
+    if faults := unsettled_faults(settings, manifest.latents.downscale):
+        raise SettingError(f"{'; '.join(faults)}: change a Request, and `settle` it.")
     return settings
 
 
@@ -194,7 +202,9 @@ def _check(
     if faults:
         raise SettingError("; ".join(faults) + ".")
     if settings.init is not None:
-        check_mask(settings.init, settings.width, settings.height, manifest.latents.downscale)
+        sees_mask = unet_sees_mask(manifest.components[layout.UNET], manifest.latents)
+        size = settings.width, settings.height
+        check_mask(settings.init, *size, manifest.latents.downscale, sees_mask=sees_mask)
     texts = settings.prompt, settings.negative
     read_prompts(*texts, settings.steps, settings.cfg)
     if settings.hires is not None:
@@ -330,7 +340,8 @@ def _faults(
         choices = ", ".join(TILINGS)
         faults.append(f"no VAE tiling {settings.vae_tiling!r}: choose one of {choices}")
     if settings.init is not None:
-        faults += init_faults(settings.init, settings.steps, (settings.width, settings.height))
+        size = settings.width, settings.height
+        faults += init_faults(settings.init, settings.steps, size, MAX_STEPS)
     if settings.hires is not None:
         faults += hires_faults(settings.hires, settings.width, settings.height, MAX_STEPS)
         if settings.init is not None:
@@ -350,11 +361,15 @@ def _size_faults(settings: Settings, downscale: int, of_picture: Collection[str]
         of_picture: the names of sides that are those of the picture to start from, unasked.
     """
     sides = [("width", settings.width), ("height", settings.height)]
-    if settings.hires is not None:
-        sides += [("hires width", settings.hires.width), ("hires height", settings.hires.height)]
+    hires = settings.hires
+    if hires is not None:
+        both = ("hires width", hires.width), ("hires height", hires.height)
+        sides += sorted(both, key=lambda each: each[1] == 0)
     least, most = SIDES
-    faults = []
+    faults: list[str] = []
     for name, side in sides:
+        if side == 0 and faults and name.startswith("hires"):
+            continue  # it would follow from a side that is not possible
         if not least <= side <= most and name in of_picture:
             masked = settings.init is not None and settings.init.mask is not None
             faults.append(

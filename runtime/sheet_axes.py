@@ -3,11 +3,14 @@
 import csv
 import dataclasses
 import itertools
+import math
 import re
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from engines.errors import SettingError
 from runtime.request import MAX_COUNT, Request
@@ -203,7 +206,19 @@ def _text_axis(kind: str, words: str) -> tuple[Callable[[str], Any], _Change]:
     def change(request: Request, value: Any) -> Request:
         if not words or not whole.search(request.prompt):
             raise SettingError(f"The prompt has no {words!r} that the sheet could change.")
-        new = value if kind == "replace" else f"({words}:{value:g})"
+        new = value if kind == "replace" else f"({words}:{_plain_decimal(value)})"
         return dataclasses.replace(request, prompt=whole.sub(lambda _: new, request.prompt))
 
-    return (float if kind == "weight" else str), change
+    return (_finite if kind == "weight" else str), change
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _plain_decimal(value: float) -> str:
+    """A number as prompts write it, which know no exponents; it is read back as the very same."""
+    return np.format_float_positional(value, trim="-")

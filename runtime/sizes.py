@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from engines import layout
 from engines.axes import Limits, Ranges
 from engines.errors import SettingError
+from runtime.hires import LATENT_UPSCALERS, enlarged_size
 from runtime.request import Settings
 from runtime.tiles import size_of_call
 
@@ -24,7 +25,9 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
     components = [layout.UNET, layout.VAE_DECODER]
     if settings.init is not None or settings.hires is not None:
         components.append(layout.VAE_ENCODER)
-    for (width, height), component in itertools.product(_sizes(settings), components):
+    calls = [*itertools.product(_sizes(settings), components)]
+    calls += [(size, layout.VAE_ENCODER) for size in _enlarged(settings, downscale)]
+    for (width, height), component in calls:
         called = width, height
         if component != layout.UNET:
             called = size_of_call(settings.vae_tiling, width, height, downscale)
@@ -33,6 +36,8 @@ def check_size(settings: Settings, limits: Limits, downscale: int) -> None:
                 _size_range(ranges, downscale) for ranges in limits.components[component]
             )
             tiles = "" if called == (width, height) else f" in tiles of {called[0]}x{called[1]}"
+            if (width, height) not in _sizes(settings):
+                tiles += ", to which hires fix enlarges before it crops,"
             raise SettingError(
                 f"The size {width}x{height}{tiles} is not possible on this backend: the bundle's "
                 f"{component} takes {allowed}. Choose such a size, another --backend, or another "
@@ -79,6 +84,16 @@ def _sizes(settings: Settings) -> list[tuple[int, int]]:
     if settings.hires is not None:
         sizes.append((settings.hires.width, settings.hires.height))
     return sizes
+
+
+def _enlarged(settings: Settings, downscale: int) -> list[tuple[int, int]]:
+    """Width and height in pixels of what hires fix encodes, where it enlarges pictures."""
+    hires = settings.hires
+    if hires is None or hires.upscaler in LATENT_UPSCALERS:
+        return []
+    size = enlarged_size(hires, settings.width, settings.height, downscale)
+    width, height = (side // downscale * downscale for side in size)
+    return [(width, height)]
 
 
 def _axes(width: int, height: int, downscale: int) -> dict[str, int]:

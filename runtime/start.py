@@ -8,10 +8,10 @@ import numpy as np
 from engines.manifest import Latents as LatentsSpec
 from runtime.arrays import Float32Array, Latents
 from runtime.calls import Calls
-from runtime.canvas import Canvas
+from runtime.canvas import Canvas, mask_of_latents
 from runtime.init_settings import CONTENT_NOISE, CONTENT_NOTHING, CONTENT_ORIGINAL, InitSettings
 from runtime.known import KnownLatents
-from runtime.masks import HALF, latent_mask
+from runtime.masks import HALF
 from runtime.samplers.table import Table
 from runtime.seeds import SeedNoise
 from runtime.vae_encoder import PictureEncoder, to_sample
@@ -80,8 +80,8 @@ class Starter:
         if canvas.mask is None or init.mask is None:
             latents = yield from self.encode(sample, noise, tiling)
             return (yield from self.from_latents(table, noise, latents, tiling))
-        soft, content = init.mask.soft and not self._sees_mask, init.mask.content
-        mask = latent_mask(canvas.mask, self._spec.downscale, soft=soft)
+        content, downscale = init.mask.content, self._spec.downscale
+        mask = mask_of_latents(canvas.mask, init.mask, downscale, sees_mask=self._sees_mask)
         shape = (self._spec.channels, *mask.shape)
         afresh = init.strength == 1 and content == CONTENT_ORIGINAL
         if afresh and self._sees_mask:

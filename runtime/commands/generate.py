@@ -123,10 +123,12 @@ def _check_files(
     from runtime.mosaic import default_columns, sheet_size, warn_of_missing_letters
     from runtime.picture_file import check_sheet, check_sheet_text, check_size, check_texts
 
-    for each in settings:
-        check_texts(each, pipeline.origin, output.kind)
-        check_size(*_size(each), output.kind)
-    if not (options.grid or sheet):
+    together = options.grid or sheet is not None
+    if output.to_directory or not together:
+        for each in settings:
+            check_texts(each, pipeline.origin, output.kind)
+            check_size(*_size(each), output.kind)
+    if not together:
         return
     columns = len(sheet.columns.labels) if sheet else default_columns(len(settings))
     sizes = [_size(each) for each in settings]

@@ -72,6 +72,7 @@ def read_hires_settings(
         return None
     if options.hires_size is not None:
         fields["width"], fields["height"] = options.hires_size
+        fields["scale"] = 0.0
     elif options.hires_scale is not None:
         fields.update(scale=options.hires_scale, width=0, height=0)
     if not fields:

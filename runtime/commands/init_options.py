@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from runtime.again import Recorded, UnnamedInit
     from runtime.init_settings import InitSettings, MaskSettings
+    from runtime.request import Request
     from runtime.source_picture import SourcePicture
 
 log = logging.getLogger(__name__)
@@ -83,21 +84,46 @@ def add_init_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_init_settings(options: argparse.Namespace, recorded: "Recorded") -> "InitSettings | None":
-    """Read the picture and mask that the options of `add_init_arguments` name.
+def with_init(options: argparse.Namespace, recorded: "Recorded") -> "Request":
+    """The recorded request with the picture and mask that the options of `add_init_arguments` name.
+
+    Where they name another picture, its size counts and not the recorded one; with a recorded mask,
+    neither does "extend", which follows from the size. A size at which the masked part alone is
+    worked on is no picture's, and stays. So does that of the webui's text, which names no picture.
 
     Args:
         options: those of the command.
         recorded: counts where the options say nothing, but for the pixels.
 
     Raises:
-        SettingError: an option stands without the one that it belongs to.
+        SettingError: an option stands without the one that it belongs to, or would be without
+            effect.
         InputError: a picture cannot be read.
     """
+    source, init = recorded.request, _read_init_settings(options, recorded)
+    if init is None or not _brings_size(init, recorded) or options.size is not None:
+        return dataclasses.replace(source, init=init)
+    from runtime.resize import EXTEND, STRETCH
+
+    if init.mask is not None and init.resize == EXTEND and options.resize_mode is None:
+        init = dataclasses.replace(init, resize=STRETCH)
+    return dataclasses.replace(source, width=None, height=None, init=init)
+
+
+def _brings_size(init: "InitSettings", recorded: "Recorded") -> bool:
+    before = recorded.request.init
+    if recorded.init is not None or (before is not None and before.picture == init.picture):
+        return False
+    sized = [each for each in (before, init) if each is not None]
+    return not all(each.mask is not None and each.mask.only_masked for each in sized)
+
+
+def _read_init_settings(options: argparse.Namespace, recorded: "Recorded") -> "InitSettings | None":
     source, unnamed = recorded.request.init, recorded.init
     fields = read_group(options, "init", _INIT)
     mask_fields = {} if unnamed is None else unnamed.mask
     mask = _read_mask(options, source.mask if source else None, mask_fields)
+    _check_effect(options, mask)
     if options.init is None and options.mask is not None:
         raise SettingError("--mask needs --init, the picture that it belongs to.")
     if unnamed is not None:
@@ -129,6 +155,18 @@ def _read_mask(
         return MaskSettings(picture, **fields)
     _warn_of_another("--mask", picture, source.picture)
     return dataclasses.replace(source, picture=picture, **fields)
+
+
+def _check_effect(options: argparse.Namespace, mask: "MaskSettings | None") -> None:
+    """Refuse options that change nothing; in settings, what is given looks like a default."""
+    only_masked = mask is not None and mask.only_masked
+    if options.mask_padding is not None and not only_masked:
+        raise SettingError("--mask-padding needs --only-masked: it changes nothing else.")
+    if options.resize_mode is not None and only_masked:
+        raise SettingError(
+            "--resize-mode changes nothing where the masked part alone is worked on "
+            "(--only-masked): leave it out."
+        )
 
 
 def _warn_of_missing(options: argparse.Namespace, unnamed: "UnnamedInit") -> None:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from engines.errors import SettingError
 from runtime.commands.hires_options import read_hires_settings
-from runtime.commands.init_options import read_init_settings
+from runtime.commands.init_options import with_init
 from runtime.commands.prompt_options import add_prompt_arguments
-from runtime.commands.sampling_options import read_guidance_settings, read_stochasticity
+from runtime.commands.sampling_options import (
+    leave_out_untaken,
+    read_guidance_settings,
+    read_stochasticity,
+)
 from runtime.commands.seed_options import check_subseed, read_noise_settings
 from runtime.commands.size_option import size
 
@@ -81,9 +85,10 @@ def read_requests(
         SettingError: the options do not go together.
         InputError: a picture to start from cannot be read.
     """
-    source, init = recorded.request, read_init_settings(options, recorded)
+    _check_preset(options, recorded, sheet)
+    source = with_init(options, recorded)
     requests = [
-        _request(options, dataclasses.replace(source, prompt=prompt, init=init))
+        _request(options, dataclasses.replace(source, prompt=prompt))
         for prompt in options.prompts or [source.prompt]
     ]
     if sheet is not None:
@@ -93,8 +98,32 @@ def read_requests(
             )
         keep_schedule = options.schedule is not None
         requests = sheet.requests(_with_seeds(requests[0]), keep_schedule=keep_schedule)
+        requests = leave_out_untaken(options, requests, sheet)
     check_subseed(options, requests, sheet)
     return requests
+
+
+def _check_preset(options: argparse.Namespace, recorded: "Recorded", sheet: "Sheet | None") -> None:
+    """Refuse a preset or tags for the prompts of a file, which have their own in them.
+
+    Raises:
+        SettingError: a prompt would have two of them.
+    """
+    axes = () if sheet is None else tuple(filter(sheet.varies, ("prompt", "negative", "preset")))
+    preset = options.preset is not None or "preset" in axes
+    if options.source is None or not (preset or options.tags is not None):
+        return
+    if not (options.prompts or "prompt" in axes):
+        raise SettingError(
+            f"The prompt in {options.source} has its preset and tags in it already: give a PROMPT "
+            "to choose others."
+        )
+    negative = options.negative is not None or "negative" in axes
+    if preset and recorded.request.negative and not negative:
+        raise SettingError(
+            f"The negative prompt in {options.source} has that of its preset in it already: give "
+            "--negative to choose another preset."
+        )
 
 
 def _with_seeds(request: "Request") -> "Request":

@@ -6,12 +6,19 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runtime.guidance import GuidanceSettings
+    from runtime.request import Request
     from runtime.samplers.stochasticity import Stochasticity
+    from runtime.sheet_axes import Sheet
 
 log = logging.getLogger(__name__)
 
 _Settings = TypeVar("_Settings", "GuidanceSettings", "Stochasticity")
+
+_NOISE = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
+"""The options of sampler noise, and the fields of its settings."""
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,16 +71,54 @@ def read_stochasticity(options: argparse.Namespace, source: "Stochasticity") -> 
     Raises:
         SettingError: there is no such sampler.
     """
-    names = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")
     if options.sampler is not None:
-        from runtime.samplers.lookup import taken_by
+        source, lost = _taken(options.sampler, source, _NOISE)
+        _warn_of_lost(options.sampler, lost)
+    return _with_given(source, {name: getattr(options, name) for name in _NOISE})
 
-        kept = taken_by(options.sampler, source)
-        lost = [name for name in names if getattr(kept, name) != getattr(source, name)]
-        if lost:
-            log.warning("%s takes no %s: left out", options.sampler, ", ".join(lost))
-        source = kept
-    return _with_given(source, {name: getattr(options, name) for name in names})
+
+def leave_out_untaken(
+    options: argparse.Namespace, requests: "Sequence[Request]", sheet: "Sheet"
+) -> "list[Request]":
+    """The places of a sheet; where it has samplers, without recorded noise that theirs do not take.
+
+    What the options or another axis say stays, to be refused. What is left out is warned of.
+
+    Raises:
+        SettingError: there is no such sampler.
+    """
+    if not sheet.varies("sampler"):
+        return list(requests)
+    recorded = [
+        name
+        for name in _NOISE
+        if getattr(options, name) is None and not sheet.varies(name.replace("_", "-"))
+    ]
+    lost: dict[str, list[str]] = {}
+    places = []
+    for request in requests:
+        sampler = str(request.sampler)
+        kept, lost[sampler] = _taken(sampler, request.stochasticity, recorded)
+        places.append(dataclasses.replace(request, stochasticity=kept))
+    for sampler, names in lost.items():
+        _warn_of_lost(sampler, names)
+    return places
+
+
+def _taken(
+    sampler: str, source: "Stochasticity", names: "Sequence[str]"
+) -> "tuple[Stochasticity, list[str]]":
+    """Without those of the named fields that a sampler does not take, and which these are."""
+    from runtime.samplers.lookup import taken_by
+
+    kept = taken_by(sampler, source)
+    lost = [name for name in names if getattr(kept, name) != getattr(source, name)]
+    return dataclasses.replace(source, **{name: getattr(kept, name) for name in lost}), lost
+
+
+def _warn_of_lost(sampler: str, lost: "Sequence[str]") -> None:
+    if lost:
+        log.warning("%s takes no %s: left out", sampler, ", ".join(lost))
 
 
 def _with_given(source: _Settings, given: dict[str, Any]) -> _Settings:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from runtime.arrays import Pixels
 from runtime.pipeline import Pipeline
@@ -71,14 +72,26 @@ class Reference:
         )
         pipeline.set_progress_bar_config(disable=True)
         assert request.seed is not None
+        given = {
+            "num_inference_steps": request.steps,
+            "generator": torch.Generator().manual_seed(request.seed),
+        }
         result = pipeline(
             request.prompt,
             negative_prompt=request.negative,
             guidance_scale=request.cfg,
-            generator=torch.Generator().manual_seed(request.seed),
-            **{"num_inference_steps": request.steps, **options},
+            **{**given, **options},
         )
         return result.images[0]
+
+    def encode(self, picture: Image.Image, generator: torch.Generator) -> torch.Tensor:
+        """The latents [1, C, h, w] of a picture whose sides are multiples."""
+        networks = self.networks
+        sample = networks.image_processor.preprocess(picture)
+        with torch.no_grad():
+            latents = networks.vae.encode(sample).latent_dist.sample(generator)
+        scaled: torch.Tensor = latents * networks.vae.config.scaling_factor
+        return scaled
 
     def picture(self, request: Request) -> Pixels:
         """The picture from noise of a request whose settings are all given; made once."""

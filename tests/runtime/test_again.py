@@ -12,7 +12,7 @@ from engines.errors import InputError
 from runtime.again import Recorded, UnnamedInit, recorded_in, request_of, warn_of_differences
 from runtime.guidance import GuidanceSettings
 from runtime.hires import HiresSettings
-from runtime.metadata import Origin
+from runtime.metadata import Origin, format_parameters
 from runtime.png import Picture
 from runtime.request import Request, settle
 from runtime.samplers.stochasticity import Stochasticity
@@ -126,10 +126,36 @@ def test_samplers_of_old_and_new_texts(
     assert settings.noise.source == source
 
 
+@pytest.mark.parametrize(
+    ("fields", "stochasticity"),
+    [
+        ("Sigma tmin: 0.1", Stochasticity()),
+        ("Sigma tmin: 0.1, Sigma tmax: 5, Sigma noise: 1.01", Stochasticity(s_noise=1.01)),
+        ("Sigma churn: 2, Sigma tmin: 0.1", Stochasticity(s_churn=2.0, s_tmin=0.1)),
+    ],
+)
+def test_limits_of_no_churn_have_no_effect(
+    fields: str, stochasticity: Stochasticity, tmp_path: Path
+) -> None:
+    file = with_text(tmp_path / "a.png", f"a\nSteps: 9, Sampler: Euler, Seed: 1, {fields}")
+    (settings,) = settle(recorded_in(file).request, MANIFEST)
+    assert settings.stochasticity == stochasticity
+
+
+@pytest.mark.parametrize("schedule", ["model", "leading", "linspace", "trailing"])
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler a", "DDIM", "UniPC"])
+def test_the_webuis_text_names_spacings(sampler: str, schedule: str, tmp_path: Path) -> None:
+    """As "Automatic" only where the sampler means it by itself."""
+    request = Request("a cat", seed=1, sampler=sampler, schedule=schedule)
+    (settings,) = settle(request, MANIFEST)
+    text = format_parameters(settings, ORIGIN)
+    by_itself = schedule == "model" and sampler in ("DDIM", "UniPC")
+    assert f"Schedule type: {'Automatic' if by_itself else schedule}, " in text
+    assert settle(recorded_in(with_text(tmp_path / "a.png", text)).request, MANIFEST) == (settings,)
+
+
 def test_what_we_write_of_it_we_read(tmp_path: Path) -> None:
     """The webui's text of a picture asks for the same, but for decimals that it has not."""
-    from runtime.metadata import format_parameters
-
     (settings,) = settle(ELABORATE, MANIFEST)
     file = with_text(tmp_path / "a.png", format_parameters(settings, ORIGIN))
     assert settle(recorded_in(file).request, MANIFEST) == (settings,)

@@ -9,6 +9,7 @@ from engines.errors import SettingError
 from runtime.exif import pack_exif, read_exif
 
 COMMENT, DESCRIPTION = "a café 中🙂", "fracture-sd: {}"
+SPACED = "a" + 300 * "\u3000" + "b\nSteps: 20, Sampler: Euler"
 BY_PIEXIF = bytes.fromhex(
     "4578696600004d4d002a000000080002010e000200000010000000268769000400000001000000360000000066726163"
     "747572652d73643a207b7d000001928600070000001c00000044554e49434f4445000061002000630061006600e90020"
@@ -44,20 +45,25 @@ def test_piexifs_is_read(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-@pytest.mark.parametrize("comment", ["", "a", "line\nline", COMMENT, "中文" * 300])
+@pytest.mark.parametrize("comment", ["", "a", "line\nline", COMMENT, "中文" * 300, SPACED])
 def test_texts_come_back(comment: str, kind: str) -> None:
     for description in ("a", "odd", "even", "more than four", None):
         assert read(pack_exif(comment, description), kind) == (comment, description)
 
 
 @pytest.mark.parametrize(
-    ("code", "encoding"), [(b"UNICODE\0", "utf-16-le"), (b"ASCII\0\0\0", "ascii")]
+    ("code", "encoding", "comment"),
+    [
+        (b"UNICODE\0", "utf-16-le", "a cat"),
+        (b"UNICODE\0", "utf-16-le", SPACED),
+        (b"ASCII\0\0\0", "ascii", "a cat"),
+    ],
 )
-def test_comments_of_other_programs_are_read(code: bytes, encoding: str) -> None:
-    ours = b"UNICODE\0" + "a cat".encode("utf-16-be")
-    theirs = code + "a cat".encode(encoding)
-    exif = pack_exif("a cat").replace(ours, theirs.ljust(len(ours), b"\0"))
-    assert read(exif, "JPEG")[0] == "a cat"
+def test_comments_of_other_programs_are_read(code: bytes, encoding: str, comment: str) -> None:
+    ours = b"UNICODE\0" + comment.encode("utf-16-be")
+    theirs = code + comment.encode(encoding)
+    exif = pack_exif(comment).replace(ours, theirs.ljust(len(ours), b"\0"))
+    assert read(exif, "JPEG")[0] == comment
 
 
 def test_texts_that_no_jpeg_file_holds_are_refused() -> None:

@@ -279,6 +279,11 @@ def _refusal(**fields: object) -> str:
             {"init": InitSettings(LONG, resize=CROP), "width": 256, "height": 256},
             "100000x1 pixels would have to be scaled to 25600000x256 before",
         ),
+        ({"init": INIT, "steps": 10**400}, "000 steps are not possible: choose 1 to 1000."),
+        (
+            {"init": InitSettings(PHOTO, resize=CROP), "width": 10**400, "height": 64},
+            "000 is not possible: choose 64 to 2048.",
+        ),
         ({"init": _mask(blur=-1.0)}, "mask blur -1"),
         ({"init": _mask(blur=float("nan"))}, "mask blur nan"),
         (

@@ -93,36 +93,57 @@ def test_a_resized_picture(exact: Pipeline, reference: Reference) -> None:
 
 
 @pytest.mark.parametrize("upscaler", ["latent (bicubic)", "lanczos"])
-def test_hires_fix(exact: Pipeline, reference: Reference, upscaler: str) -> None:
+@pytest.mark.parametrize(
+    ("small", "covering", "cut"),
+    [
+        # 104 * 80 / 64 = 130 pixels, 16 latents, of which 15 are 120 pixels: the last one goes
+        ((80, 64), (130, 104), np.s_[:, :, :, 0:15]),
+        # 120 * 80 / 64 = 150 pixels, 18 latents, of which 13 are 104 pixels: 2 and 3 of them go
+        ((64, 80), (120, 150), np.s_[:, :, 2:15, :]),
+    ],
+)
+def test_hires_fix(
+    exact: Pipeline,
+    reference: Reference,
+    upscaler: str,
+    small: tuple[int, int],
+    covering: tuple[int, int],
+    cut: tuple[slice, ...],
+) -> None:
     """Two of diffusers' pipelines, one after the other, the second with a fresh generator.
 
-    Seven steps at half the strength are the last seven of fourteen.
+    Between them is the webui's arithmetic: the picture is enlarged until it covers the size, and
+    its latents are cut. Seven steps at half the strength are the last seven of fourteen.
     """
-    width, height = 2 * SIZE[0] // 3, 2 * SIZE[1] // 3 // 8 * 8
-    small = dataclasses.replace(REQUEST, sampler="DPM++ 2M", width=width, height=height)
+    request = dataclasses.replace(REQUEST, sampler="DPM++ 2M", width=small[0], height=small[1])
     hires = HiresSettings(width=SIZE[0], height=SIZE[1], upscaler=upscaler, steps=7, strength=0.5)
     latent = upscaler.startswith("latent")
     first = reference.run(
         "StableDiffusionPipeline",
         "DPM++ 2M",
-        small,
-        width=width,
-        height=height,
+        request,
+        width=small[0],
+        height=small[1],
         output_type="latent" if latent else "pil",
     )
+    assert request.seed is not None
+    generator = torch.Generator().manual_seed(request.seed)
     if latent:
-        size = (SIZE[1] // 8, SIZE[0] // 8)
+        size = (covering[1] // 8, covering[0] // 8)
         image = torch.nn.functional.interpolate(first[None], size, mode="bicubic")
     else:
-        image = first.resize(SIZE, Image.Resampling.LANCZOS)
+        larger = first.resize(covering, Image.Resampling.LANCZOS)
+        whole = larger.crop((0, 0, covering[0] // 8 * 8, covering[1] // 8 * 8))
+        image = reference.encode(whole, generator)
     wanted = reference.run(
         "StableDiffusionImg2ImgPipeline",
         "DPM++ 2M",
-        small,
-        image=image,
+        request,
+        image=image[cut],
         strength=0.5,
         num_inference_steps=14,
+        generator=generator,
     )
-    ours = make(exact, dataclasses.replace(small, hires=hires))
+    ours = make(exact, dataclasses.replace(request, hires=hires))
     assert ours.shape == (SIZE[1], SIZE[0], 3)
     assert psnr(ours, np.asarray(wanted)) >= EXACT_DB

@@ -73,13 +73,16 @@ def test_guidance_and_sampler_noise_are_said_where_they_are_chosen() -> None:
         "Sigma tmin: 0.1, Sigma tmax: 9, Sigma noise: 1.003, RNG: CPU, "
     ) in text
     assert parse_record(format_record(settings, ORIGIN)) == (settings, ORIGIN)
-    for sampler, name in (("DDIM", "Eta DDIM"), ("Euler a", "Eta")):
+    for sampler, name, schedule in (
+        ("DDIM", "Eta DDIM", "Automatic"),
+        ("Euler a", "Eta", "model"),
+    ):
         settings = dataclasses.replace(
             SETTINGS, sampler=sampler, schedule="model", stochasticity=Stochasticity(eta=0.0)
         )
         text = format_parameters(settings, ORIGIN)
         assert f", {name}: 0, " in text
-        assert "Schedule type: Automatic, " in text
+        assert f"Schedule type: {schedule}, " in text
 
 
 PHOTO = SourcePicture.of(np.zeros((8, 16, 3), np.uint8))

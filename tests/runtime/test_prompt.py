@@ -131,7 +131,17 @@ def test_brackets_that_are_never_closed_are_refused(bracket: str) -> None:
         parse_prompt((bracket + "a") * (MAX_DEPTH + 1))
 
 
-@pytest.mark.parametrize("prompt", [f"(a:1{'0' * 309})", "(" * 50 + "a" + ":1000000000)" * 50])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        f"(a:1{'0' * 31})",
+        f"(a:-1{'0' * 41})",
+        f"(a:1{'0' * 309})",
+        "(" * 50 + "a" + ":1000000000)" * 50,
+        f"((a:1{'0' * 309}):0)",
+    ],
+)
 def test_a_weight_beyond_all_numbers_is_refused(prompt: str) -> None:
-    with pytest.raises(SettingError, match="more weight than a number can be"):
+    with pytest.raises(SettingError, match=r"more weight than possible: 1e\+30 is the most"):
         parse_prompt(prompt)
+    assert parse_prompt(f"(a:1{'0' * 30})")

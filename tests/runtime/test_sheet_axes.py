@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from engines.errors import SettingError
+from runtime.prompt import Span, parse_prompt
 from runtime.request import Request, settle
 from runtime.sheet_axes import _AXES, parse_sheet
 from tests.runtime.stand_ins import MANIFEST
@@ -43,6 +44,25 @@ def test_words_are_weighed_or_replaced() -> None:
     ]
     with pytest.raises(SettingError, match="The prompt has no 'glowing'"):
         parse_sheet("weight:glowing=1").requests(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("0.00001", "0.00001"),
+        ("1e6", "1000000"),
+        ("1e-7", "0.0000001"),
+        ("2.0", "2"),
+        ("-0.5", "-0.5"),
+        ("1.23456789012", "1.23456789012"),
+        ("1e22", "1" + 22 * "0"),
+    ],
+)
+def test_weights_are_written_as_prompts_read_them(value: str, written: str) -> None:
+    (request,) = parse_sheet(f"weight:cat={value}").requests(REQUEST)
+    assert request.prompt == f"a (cat:{written}), cracked skin"
+    (spans,) = parse_prompt(request.prompt)
+    assert spans[1] == Span("cat", float(value))
 
 
 def test_another_sampler_brings_its_schedule() -> None:
@@ -147,6 +167,9 @@ def test_ends_of_lines_are_spaces(end: str) -> None:
         ("steps=1.5", r"'1\.5' is no value for the axis steps"),
         ("size=64", "'64' is no value for the axis size"),
         ("weight:a=x", "'x' is no value for the axis weight:a"),
+        ("weight:a=1,nan", "'nan' is no value for the axis weight:a"),
+        ("weight:a=-inf", "'-inf' is no value for the axis weight:a"),
+        ("weight:a=1e999", "'1e999' is no value for the axis weight:a"),
         ("seed=5..1", r"'5\.\.1' is no range"),
         ("seed=1..99999999999", "is no range of 1 to 1000 numbers"),
         ("seed=1..100;cfg=1,2,3,4,5,6,7,8,9,10,11", "1100 pictures is not possible"),

@@ -9,6 +9,7 @@ from engines import layout
 from engines.session import Array
 from runtime.calls import complete
 from runtime.conditioning import Conditioning, Embeddings
+from runtime.prompt import MAX_WEIGHT
 from runtime.prompt_plan import PromptPlan, PromptPlanner
 from runtime.text import CHUNKS_PER_CALL, PromptEncoder, emphasise
 from tests.runtime.stand_ins import WIDTH, StandInSession, Words
@@ -52,6 +53,13 @@ def test_emphasis_multiplies_and_restores_the_mean() -> None:
 def test_without_emphasis_nothing_changes() -> None:
     hidden = np.random.default_rng(0).standard_normal((77, 8)).astype(np.float32)
     np.testing.assert_array_equal(emphasise(hidden, [1.0] * 77), hidden)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_greatest_weight_leaves_numbers() -> None:
+    hidden = np.full((77, 768), 30, np.float32)
+    for weight in (MAX_WEIGHT, -MAX_WEIGHT):
+        assert np.isfinite(emphasise(hidden, [1.0, *[weight] * 75, 1.0])).all()
 
 
 def _one(text: Conditioning) -> tuple[Embeddings, Embeddings]:

@@ -236,7 +236,7 @@ def photo(workplace: Path) -> Path:
 
 
 def test_every_option_of_a_picture_to_start_from(workplace: Path, photo: Path) -> None:
-    arguments = "--init init.png --strength 0.5 --resize-mode crop-and-resize --size 64x128"
+    arguments = "--init init.png --strength 0.5 --size 64x128"
     arguments += " --mask mask.png --mask-blur 0 --mask-invert --mask-content Latent-Nothing"
     arguments += " --only-masked --mask-padding 5 --soft-mask --vae-tiling off"
     assert main(["generate", "a", *arguments.split(), "--out", "a.png", "--quiet"]) == 0
@@ -244,11 +244,15 @@ def test_every_option_of_a_picture_to_start_from(workplace: Path, photo: Path) -
     mask = MaskSettings(
         SourcePicture.open_mask(workplace / "mask.png"), 0.0, True, "latent nothing", True, 5, True
     )
-    assert settings.init == InitSettings(SourcePicture.open(photo), 0.5, CROP, mask)
+    assert settings.init == InitSettings(SourcePicture.open(photo), 0.5, mask=mask)
     assert (settings.width, settings.height, settings.vae_tiling) == (64, 128, "off")
     with Image.open(workplace / "a.png") as made, Image.open(photo) as before:
         np.testing.assert_array_equal(np.asarray(made)[:, 48:], np.asarray(before)[:, 48:])
         assert (np.asarray(made)[:, :48] != np.asarray(before)[:, :48]).any()
+    resized = ["--init", "init.png", "--resize-mode", "crop-and-resize", "--size", "64x128"]
+    assert main(["generate", "a", *resized, "--out", "b.png", "--quiet"]) == 0
+    cropped, _ = read_record(workplace / "b.png")
+    assert cropped.init == InitSettings(SourcePicture.open(photo), resize=CROP)
 
 
 @pytest.mark.parametrize(
@@ -284,8 +288,14 @@ def test_every_option_of_seeds(workplace: Path) -> None:
         ("--init init.png --mask-blur 3", "--mask-blur needs --mask."),
         ("--mask mask.png", "--mask needs --init"),
         ("--init init.png --only-masked", "--only-masked needs --mask."),
+        ("--init init.png --mask mask.png --mask-padding 32", "--mask-padding needs --only-masked"),
+        (
+            "--init init.png --mask mask.png --only-masked --resize-mode just-resize",
+            "--resize-mode changes nothing where the masked part alone is worked on",
+        ),
         ("--init none.png", "There is no picture none.png."),
         ("--hires-steps 3", "--hires-steps needs --hires-scale or --hires-size."),
+        ("--hires-size 0x0", "the hires width 0 is not possible: choose 64 to 2048."),
         ("--init init.png --mask-content void --mask mask.png", "no masked content 'void'"),
         ("--init init.png --resize-mode Void-x", "no resize mode 'Void-x': choose one of just-re"),
     ],

@@ -377,3 +377,20 @@ def test_axes_too_long_for_jpeg_are_refused_before_any_work(
     axis = "prompt=" + ",".join(f"{index} {'cat ' * 1000}" for index in range(9))
     assert "too long" in fails(capsys, "--sheet", axis, "--format", "jpg")
     assert sorted(workplace.rglob("*")) == before
+
+
+def test_a_prompt_that_fits_a_grid_but_no_picture_is_refused_for_pictures_alone(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture's file holds the prompts twice, in its record too; a grid's file once.
+
+    Runs of em spaces are few tokens, two bytes each in the text and six in the record's ASCII.
+    """
+    before = sorted(workplace.rglob("*"))
+    long = ["a" + "\u2003" * 5_000 + "cat", "--negative", "b" + "\u2003" * 5_000 + "dog"]
+    assert "too long" in fails(capsys, *long, "--grid", "--format", "jpg")
+    assert "too long" in fails(capsys, *long, "--out", "one.jpg")
+    assert sorted(workplace.rglob("*")) == before
+    generate(*long, "--grid", "--out", "grid.jpg")
+    text = read_texts(workplace / "grid.jpg").parameters or ""
+    assert text.startswith(f"{long[0]}\nNegative prompt: {long[2]}\n")

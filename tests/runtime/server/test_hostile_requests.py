@@ -51,6 +51,8 @@ def noise(side: int) -> bytes:
         (WEBUI, f'"steps": {"9" * 400}'),
         (WEBUI, f'"enable_hr": true, "width": {"9" * 400}'),
         (WEBUI, '"enable_hr": true, "denoising_strength": 5e-324'),
+        (WEBUI, '"enable_hr": true, "width": 0, "hr_resize_x": 256'),
+        (JOBS, '"width": 0, "hires": {"width": 256}'),
         (JOBS, '"hires": {"scale": NaN}'),
         (JOBS, '"cfg": 1e400'),
         (OPENAI, f'"seed": {"9" * 400}'),
