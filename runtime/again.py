@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.errors import InputError
 from runtime.guidance import GuidanceSettings
-from runtime.hires import HiresSettings
+from runtime.hires import WEBUI_UPSCALERS, HiresSettings
 from runtime.metadata import Origin, Parameters, parse_parameters, parse_record
 from runtime.picture_file import read_texts
 from runtime.request import NO_PRESET, Request, Settings
@@ -176,7 +176,7 @@ def _hires(fields: "_Fields") -> HiresSettings | None:
         scale=fields.take("Hires upscale", float, defaults.scale),
         width=width,
         height=height,
-        upscaler=upscaler,
+        upscaler=WEBUI_UPSCALERS.get(upscaler, upscaler),
         steps=fields.take("Hires steps", int, 0),
         strength=fields.take("Denoising strength", float, defaults.strength),
     )

@@ -19,6 +19,9 @@ LATENT_UPSCALERS = {
 
 UPSCALERS = (*LATENT_UPSCALERS, *FILTERS)
 
+WEBUI_UPSCALERS = {"None": "lanczos"}
+"""What the webui calls otherwise: without an upscaler it resizes pictures so."""
+
 _LARGEST_SCALE = 8.0
 
 _MOST_SURPLUS = 4

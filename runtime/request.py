@@ -335,6 +335,7 @@ def _faults(
         faults.append(f"clip skip {settings.clip_skip} is not possible: choose {choices}")
     if not 1 <= count <= MAX_COUNT:
         faults.append(f"{count} pictures at once are not possible: choose 1 to {MAX_COUNT}")
+        count = 1
     faults += noise_faults(settings.noise, settings.seed, count, downscale)
     if settings.vae_tiling not in TILINGS:
         choices = ", ".join(TILINGS)

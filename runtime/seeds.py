@@ -162,7 +162,7 @@ def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int)
     Args:
         settings: how their seeds become noise.
         seed: of the first one.
-        count: how many there are; see `runtime.request.Request` for their seeds.
+        count: how many there are, 1 or more; see `runtime.request.Request` for their seeds.
         downscale: pixels per latent along one side.
     """
     faults = []
@@ -172,16 +172,15 @@ def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int)
         faults.append(
             f"the subseed strength {settings.subseed_strength:g} is not possible: choose 0 to 1"
         )
-    if settings.subseed is None:
-        last = seed + count - 1
-    else:
-        last = seed
-        if settings.subseed < 0 or settings.subseed + count - 1 > MAX_SEED:
-            faults.append(f"the subseed {settings.subseed} is not possible: {_choose_seed()}")
+    last = seed if settings.subseed is not None else seed + count - 1
+    if settings.subseed is not None:
+        last_subseed = settings.subseed + count - 1
+        if settings.subseed < 0 or last_subseed > MAX_SEED:
+            choice = _choose_seed(last_subseed - settings.subseed)
+            faults.append(f"the subseed {settings.subseed} is not possible: {choice}")
     if seed < 0 or last > MAX_SEED:
-        faults.append(
-            f"the seed {seed} is not possible: {_choose_seed()}, or give none for one by chance"
-        )
+        choice = _choose_seed(last - seed)
+        faults.append(f"the seed {seed} is not possible: {choice}, or give none for one by chance")
     elif seed + settings.eta_seed_delta < 0 or last + settings.eta_seed_delta > MAX_SEED:
         faults.append(
             f"the eta noise seed delta {settings.eta_seed_delta} leads from the seed {seed} to "
@@ -197,8 +196,9 @@ def noise_faults(settings: NoiseSettings, seed: int, count: int, downscale: int)
     return faults
 
 
-def _choose_seed() -> str:
-    return f"choose 0 to {MAX_SEED}"
+def _choose_seed(more: int) -> str:
+    """What the first of some seeds can be, where so many more follow it."""
+    return f"choose 0 to {MAX_SEED - more}" + (f" for {more + 1} pictures" if more else "")
 
 
 def _normalised(noise: Float64Array) -> Float64Array:

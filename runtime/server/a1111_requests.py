@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from engines.errors import SettingError
 from engines.manifest import Manifest
-from runtime.hires import HiresSettings
+from runtime.hires import WEBUI_UPSCALERS, HiresSettings
 from runtime.init_settings import CONTENTS, InitSettings, MaskSettings
 from runtime.request import NO_PRESET, Request
 from runtime.resize import RESIZE_MODES
@@ -76,11 +76,12 @@ def read_txt2img(body: Txt2ImgBody, manifest: Manifest) -> Request:
         raise SettingError(
             f"hr_{', hr_'.join(other)}: the second pass has what the first one has; leave it out."
         )
+    upscaler = body.hr_upscaler or HiresSettings.upscaler
     hires = HiresSettings(
         scale=body.hr_scale,
         width=body.hr_resize_x,
         height=body.hr_resize_y,
-        upscaler=body.hr_upscaler or HiresSettings.upscaler,
+        upscaler=WEBUI_UPSCALERS.get(upscaler, upscaler),
         steps=body.hr_second_pass_steps,
         strength=_or(body.denoising_strength, HiresSettings.strength),
     )

@@ -230,3 +230,6 @@ def test_hires_fix_of_the_webuis(tmp_path: Path) -> None:
     )
     request = recorded_in(file).request
     assert request.hires == HiresSettings(1.5, upscaler="Latent", steps=3)
+    file = with_text(tmp_path / "c.png", text.format("Hires upscale: 2, Hires upscaler: None"))
+    hires = recorded_in(file).request.hires
+    assert hires == HiresSettings(2, upscaler="lanczos"), "the webui resizes with Lanczos then"

@@ -129,6 +129,8 @@ def test_a_baked_lora_is_stripped_with_a_warning(capsys: pytest.CaptureFixture[s
         ("--cfg 0", "the guidance scale 0 is not possible"),
         ("--n 0", "0 pictures at once are not possible"),
         ("--seed -1", "the seed -1 is not possible: choose 0 to 18446744073709551615, or give no"),
+        ("--seed 18446744073709551615 --n 2", "choose 0 to 18446744073709551614 for 2 pictures"),
+        (f"--n {10**30}", f"{10**30} pictures at once are not possible: choose 1 to 1000."),
         ("--subseed 3", "--subseed needs --subseed-strength above 0"),
         ("--cfg-rescale 2", "guidance rescale 2 is not possible: choose 0 to 1"),
         ("--cfg-start 0.5 --cfg-end 0.4", "guidance from 0.5 to 0.4 is not possible"),

@@ -101,16 +101,27 @@ def test_webuiapi_paints_where_the_mask_is_light(
     assert (seen[24:40, 16:32] != PICTURE[24:40, 16:32]).any()
 
 
-def test_webuiapi_makes_pictures_larger(webui: Any, stand_in_bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (webuiapi.HiResUpscaler.Latent, "latent"),
+        (webuiapi.HiResUpscaler.none, "lanczos"),
+        (webuiapi.HiResUpscaler.Nearest, "nearest"),
+    ],
+)
+def test_webuiapi_makes_pictures_larger(
+    webui: Any, stand_in_bundle: Bundle, theirs: webuiapi.HiResUpscaler, ours: str
+) -> None:
     made = webui.txt2img(
         enable_hr=True,
         hr_scale=1.5,
-        hr_upscaler=webuiapi.HiResUpscaler.Latent,
+        hr_upscaler=theirs,
         hr_second_pass_steps=3,
         denoising_strength=0.6,
         **WEBUI,
     )
-    wanted = replace(REQUEST, hires=HiresSettings(scale=1.5, steps=3, strength=0.6))
+    hires = HiresSettings(scale=1.5, upscaler=ours, steps=3, strength=0.6)
+    wanted = replace(REQUEST, hires=hires)
     assert made.image.size == (96, 96)
     np.testing.assert_array_equal(np.asarray(made.image), alone(stand_in_bundle, wanted))
 
