@@ -3,11 +3,13 @@
     python -m benchmarks.row_overhead
 
 The UNet is a session that knows its answer and gives it after `--call` milliseconds, in which
-other threads may run, as they may while a GPU computes; that time is not counted. What is left is
-the denoiser: writing inputs, guidance, the table's row, and waiting for noise that takes longer
-than the call. Guidance is on, one to four slots share a call, and fp16 is the dtype of a GPU's
-graphs. Every sampler has noise of `cpu`, and of `nv` where it draws any; two have prompts of which
-three joined by AND all change at every row. Beside that, what drawing noise takes by itself.
+other threads may run, as they may while a GPU computes; that time is not counted. It spins, as
+CUDA by default lets a thread do that waits for a GPU; and once more asleep, after which the
+processor has to wake up and finds its caches cold. What is left is the denoiser: writing inputs,
+guidance, the table's row, and waiting for noise that takes longer than the call. Guidance is on,
+one to four slots share a call, and fp16 is the dtype of a GPU's graphs. Every sampler has noise of
+`cpu`, and of `nv` where it draws any; two have prompts of which three joined by AND all change at
+every row. Beside that, what drawing noise takes by itself.
 """
 
 import argparse
@@ -42,16 +44,18 @@ STEPS = 30
 JOINED = 3
 JOINED_WITH = (("DPM++ 2M", CPU), ("Euler a", NV))
 DRAWS = 200
+SPIN = 10_000
+"""Numbers that a session which spins computes at a time, some microseconds."""
 
 
 class PatientSession(Session):
-    """Predicts the same noise whatever it is fed, `seconds` after it is asked.
+    """Predicts the same noise whatever it is fed, `seconds` after it is asked, spinning or asleep.
 
     Attributes:
         spent: the seconds of all calls so far.
     """
 
-    def __init__(self, dtype: str, entries: int, seconds: float) -> None:
+    def __init__(self, dtype: str, entries: int, seconds: float, *, asleep: bool) -> None:
         axes: dict[str, tuple[int | str, ...]] = {
             layout.SAMPLE: ("batch", SHAPE[0], "height", "width"),
             layout.ENCODER_HIDDEN_STATES: ("batch", "tokens", WIDTH),
@@ -63,11 +67,16 @@ class PatientSession(Session):
         noise = np.random.default_rng(1).standard_normal((entries, *SHAPE))
         self._outputs = {layout.OUT_SAMPLE: noise.astype(dtype)}
         self._seconds = seconds
+        self._asleep = asleep
+        self._spun = np.zeros(SPIN, np.float32)
         self.spent = 0.0
 
     def _execute(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         started = time.perf_counter()
-        time.sleep(self._seconds)
+        if self._asleep:
+            time.sleep(self._seconds)
+        while time.perf_counter() < started + self._seconds:
+            np.sin(self._spun, out=self._spun)  # other threads may run meanwhile
         self.spent += time.perf_counter() - started
         return self._outputs
 
@@ -77,19 +86,25 @@ class PatientSession(Session):
 
 @dataclass(frozen=True)
 class Case:
-    """What shares a call: so many runs of a sampler, with so many prompts each."""
+    """What shares a call, spinning or asleep: so many runs of a sampler, with so many prompts."""
 
     sampler: str
     source: str
     prompts: int
     dtype: str
     slots: int
+    asleep: bool
 
     @property
     def name(self) -> str:
         """As the results name it."""
         joined = f", {self.prompts} prompts that change" if self.prompts > 1 else ""
         return f"{self.sampler}, {self.source}{joined}"
+
+    @property
+    def kind(self) -> str:
+        """Likewise, among those of one name."""
+        return f"{self.dtype}, {self.slots} slots, {'asleep' if self.asleep else 'spinning'}"
 
 
 def main() -> None:
@@ -99,7 +114,7 @@ def main() -> None:
     machine that is shared, the least is what the code itself takes.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--call", type=float, default=5, help="milliseconds of the UNet's call")
     options = parser.parse_args()
     schedule = read_noise_schedule(MODEL / layout.SCHEDULER_FILE)
@@ -110,7 +125,7 @@ def main() -> None:
     figures: dict[str, Json] = {}
     for name, cases in groupby(rows, key=lambda case: case.name):
         figures[name] = {
-            f"{case.dtype}, {case.slots} slots": {
+            case.kind: {
                 "median": statistics.median(rows[case]),
                 "least": min(rows[case]),
             }
@@ -141,17 +156,19 @@ def _cases(schedule: NoiseSchedule) -> list[Case]:
     ]
     runs += [(sampler, source, JOINED) for sampler, source in JOINED_WITH]
     return [
-        Case(*run, dtype, slots)
+        Case(*run, dtype, slots, asleep)
         for run in runs
         for dtype in ("float32", "float16")
         for slots in (1, 4)
+        for asleep in (False, True)
     ]
 
 
 def _measure(case: Case, schedule: NoiseSchedule, seconds: float) -> float:
     """Microseconds that the mean row takes outside the session, per slot."""
     table = _table(case.sampler, schedule)
-    session = PatientSession(case.dtype, (case.prompts + 1) * case.slots, seconds)
+    entries = (case.prompts + 1) * case.slots
+    session = PatientSession(case.dtype, entries, seconds, asleep=case.asleep)
     return _row(session, [_slot(table, case, seed) for seed in range(case.slots)])
 
 
