@@ -181,34 +181,6 @@ _OF_LATENTS: Final = (
 )
 """Tensors whose channels are a multiple of the latents'."""
 
-_FILE: Final = RecordFile(
-    Manifest,
-    layout.REVISION,
-    BundleError,
-    marks="a bundle",
-    make="Make one with `convert export` or `convert all`.",
-    remake="Export the bundle again",
-)
-
-
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write bundle.json; the caller publishes the file or its directory."""
-    _FILE.write(manifest, path)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read bundle.json.
-
-    Raises:
-        BundleError: the file is not there, is not JSON, is of another revision, or a field is
-            missing, unknown or of the wrong type; or what it says of latents is not possible.
-    """
-    manifest = _FILE.read(path)
-    faults = "; ".join(_latent_faults(manifest))
-    if faults:
-        raise BundleError(f"{path}: {faults}. Export the bundle again.")
-    return manifest
-
 
 def _latent_faults(manifest: Manifest) -> Iterator[str]:
     """Sizes and factors that nothing can have, or that the graphs contradict."""
@@ -231,3 +203,29 @@ def _latent_faults(manifest: Manifest) -> Iterator[str]:
                     f"latents.channels is {reprlib.repr(latents.channels)}, but {component}'s "
                     f"{name} has the shape {reprlib.repr(list(tensor.shape))}"
                 )
+
+
+_FILE: Final = RecordFile(
+    Manifest,
+    layout.REVISION,
+    BundleError,
+    marks="a bundle",
+    make="Make one with `convert export` or `convert all`.",
+    remake="Export the bundle again",
+    faults=_latent_faults,
+)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write bundle.json; the caller publishes the file or its directory."""
+    _FILE.write(manifest, path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read bundle.json.
+
+    Raises:
+        BundleError: the file is not there, is not JSON, is of another revision, or a field is
+            missing, unknown or of the wrong type; or what it says of latents is not possible.
+    """
+    return _FILE.read(path)

@@ -122,6 +122,20 @@ def build_command(bundle: Path, arguments: Sequence[str]) -> str:
     return shlex.join(["convert", "build", str(bundle), *arguments])
 
 
+def _name_faults(plans: PlanSet) -> Iterator[str]:
+    """What leads out of the directory, and architectures that are none."""
+    for name, plan in plans.components.items():
+        if name not in layout.COMPONENTS:
+            yield f"components.{name} is unknown"
+        if plan.file in ("", ".", "..") or Path(plan.file).name != plan.file:
+            yield f"components.{name}.file has the unexpected value {plan.file!r}"
+    for i, target in enumerate(plans.targets):
+        try:
+            capability(target)
+        except ValueError:
+            yield f"targets[{i}] has the unexpected value {target!r}"
+
+
 _FILE: Final = RecordFile(
     PlanSet,
     layout.PLANS_REVISION,
@@ -129,6 +143,7 @@ _FILE: Final = RecordFile(
     marks="a set of plans",
     make="Build one with `convert build`.",
     remake="Build the plans again",
+    faults=_name_faults,
 )
 
 
@@ -145,22 +160,4 @@ def read_plans(path: Path) -> PlanSet:
             unknown or of the wrong type; or a name leads out of the directory, or a target is no
             architecture.
     """
-    plans = _FILE.read(path)
-    faults = "; ".join(_name_faults(plans))
-    if faults:
-        raise BundleError(f"{path}: {faults}. Build the plans again.")
-    return plans
-
-
-def _name_faults(plans: PlanSet) -> Iterator[str]:
-    """What leads out of the directory, and architectures that are none."""
-    for name, plan in plans.components.items():
-        if name not in layout.COMPONENTS:
-            yield f"components.{name} is unknown"
-        if plan.file in ("", ".", "..") or Path(plan.file).name != plan.file:
-            yield f"components.{name}.file has the unexpected value {plan.file!r}"
-    for i, target in enumerate(plans.targets):
-        try:
-            capability(target)
-        except ValueError:
-            yield f"targets[{i}] has the unexpected value {target!r}"
+    return _FILE.read(path)

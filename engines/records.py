@@ -7,6 +7,7 @@ field by its name.
 import dataclasses
 import json
 import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -31,6 +32,7 @@ class RecordFile(Generic[Content]):
         marks: what the directory is that holds such a file: "a bundle".
         make: how to get one where there is none: a sentence.
         remake: how to get a readable one: "Export the bundle again".
+        faults: what is wrong with content whose fields are all of their types.
     """
 
     kind: type[Content]
@@ -39,6 +41,7 @@ class RecordFile(Generic[Content]):
     marks: str
     make: str
     remake: str
+    faults: Callable[[Content], Iterable[str]] = lambda _: ()
 
     def write(self, content: Content, path: Path) -> None:
         """Write `content` as indented JSON; the caller publishes the file or its directory."""
@@ -49,8 +52,8 @@ class RecordFile(Generic[Content]):
         """Read a file.
 
         Raises:
-            UserError: as `error`: it is not there, is not JSON, is of another revision, or a field
-                is missing, unknown or of the wrong type.
+            UserError: as `error`: it is not there, is not JSON, is of another revision, a field is
+                missing, unknown or of the wrong type, or the content has faults.
         """
         try:
             content = parse_json(path.read_bytes())
@@ -68,6 +71,9 @@ class RecordFile(Generic[Content]):
                 f"revision {self.revision} only. {self.remake} with this version."
             )
         try:
-            return parse_fields(self.kind, content)
+            parsed = parse_fields(self.kind, content)
         except FieldError as error:
             raise self.error(f"{path}: {error}. {self.remake}.") from None
+        if faults := "; ".join(self.faults(parsed)):
+            raise self.error(f"{path}: {faults}. {self.remake}.")
+        return parsed

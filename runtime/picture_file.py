@@ -92,6 +92,16 @@ def check_size(width: int, height: int, kind: str) -> None:
         )
 
 
+def check_quality(quality: int) -> None:
+    """Refuse a quality that JPEG and WebP do not have.
+
+    Raises:
+        SettingError: it is not from 1 to 100.
+    """
+    if not 1 <= quality <= 100:
+        raise SettingError(f"The quality {quality} is not possible; choose 1 to 100.")
+
+
 def check_sheet(width: int, height: int, kind: str) -> None:
     """Refuse a sheet of this many pixels before any work for it is done.
 
@@ -172,8 +182,7 @@ def _encode_lossy(
 ) -> bytes:
     height, width = pixels.shape[:2]
     check_size(width, height, kind)
-    if not 1 <= quality <= 100:
-        raise SettingError(f"The quality {quality} is not possible; choose 1 to 100.")
+    check_quality(quality)
     file = io.BytesIO()
     exif = _exif(parameters, record)
     Image.fromarray(pixels).save(file, kind, exif=exif, quality=quality, subsampling=0)

@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from engines.backends.failures import failure
 from engines.backends.openvino_library import import_library
 from engines.backends.openvino_upsampling import merge_upsampling
+from engines.backends.shortage import failure
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session
 

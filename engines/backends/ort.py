@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import onnxruntime
 
-from engines.backends.failures import failure
+from engines.backends.shortage import failure
 from engines.errors import BackendError
 from engines.manifest import ComponentSpec
 from engines.session import Array, Session

@@ -61,8 +61,10 @@ def open_output(options: argparse.Namespace, count: int) -> "PictureOutput":
     output = PictureOutput(options.out, count=count, force=options.force, kind=kind, sheet=sheet)
     if options.quality is not None and output.kind == "PNG":
         raise SettingError("PNG files have no --quality: they lose nothing. Leave it out.")
-    if not 1 <= quality(options) <= 100:
-        raise SettingError(f"The quality {options.quality} is not possible; choose 1 to 100.")
+    if options.quality is not None:
+        from runtime.picture_file import check_quality
+
+        check_quality(options.quality)
     return output
 
 
